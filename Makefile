@@ -1,0 +1,51 @@
+# Everything runs in a virtual environment of its own, made on first use from any Python 3.10 to 3.13.
+#   make test                                       the tests, with the coverage gate
+#   make demo                                       the whole job, live
+#   make test PYTHON=python3.13 VENV=.venv-3.13     on another Python
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: test demo lint format types ci bench wheel-test mutation clean
+
+test: $(VENV)/.test
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/demo.py $(ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/bench_core.py $(ARGS)
+
+mutation: $(VENV)/.mutation
+	$(BIN)/mutmut run $(ARGS)
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf .venv* dist build mutants .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+# One stamp per dependency group, so that a fresh clone installs no more than the command needs.
+$(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable . --group $*
+	@touch $@

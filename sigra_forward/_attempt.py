@@ -1,0 +1,230 @@
+"""One attempt at one delivery: what is known of it, and every decision that perform and dispatch take about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from sigra_forward._awaitables import close_if_awaitable
+from sigra_forward._event import AuditEvent, is_event
+from sigra_forward._job_args import JobArgs
+from sigra_forward._names import bounded, type_name
+from sigra_forward._outcome import COMPLETED, DISCARDED, Ack, CancelReason, Fault, Outcome, Result, Settlement
+from sigra_forward._route import Dispatch, Route
+from sigra_forward._settle import DEFAULT_POLICY, RetryPolicy, attempt_number, seconds, settle
+from sigra_forward.errors import ConfigurationError, SchemaMismatchError, SigraForwardError, SinkError
+from sigra_forward.telemetry import Delivered, Discarded, Failed, emit
+
+if TYPE_CHECKING:
+    from sigra_forward.ports import AnyForwarder, Telemetry
+
+MAX_DETAIL = 500
+
+UNEXPECTED_RETURN = "unexpected_return"
+
+_DELIVERED = Result(Outcome.OK, settlement=COMPLETED)
+
+# Before Python 3.11 these two are no `TimeoutError`. They are told by name, so that asyncio need not be loaded.
+_OTHER_TIMEOUTS = {("asyncio.exceptions", "TimeoutError"), ("concurrent.futures._base", "TimeoutError")}
+
+
+class Attempt:
+    """
+    One attempt at one delivery.
+
+    Args:
+        route: Where it goes; ``None`` while that is not known.
+        forwarder: The name of that route, and ``audit_event_id`` the event's id; ``""`` while not known.
+        number: Which attempt it is, 1-based.
+        policy: Decides about the next one.
+        dispatch: ``ASYNC`` for a job, ``SYNC`` for an event in hand.
+        event: The committed event, once it is known.
+        final: An error is not tried again, whatever the policy says.
+    """
+
+    __slots__ = (
+        "audit_event_id",
+        "dispatch",
+        "ended",
+        "event",
+        "final",
+        "forwarder",
+        "number",
+        "occurred_at",
+        "policy",
+        "route",
+    )
+
+    def __init__(
+        self,
+        route: Route | None = None,
+        forwarder: str = "",
+        audit_event_id: str = "",
+        *,
+        number: int = 1,
+        policy: RetryPolicy = DEFAULT_POLICY,
+        dispatch: Dispatch = Dispatch.ASYNC,
+        event: AuditEvent | None = None,
+        final: bool = False,
+    ) -> None:
+        self.route = route
+        self.forwarder = forwarder
+        self.audit_event_id = audit_event_id
+        self.occurred_at: datetime | None = None
+        self.number = number
+        self.policy = policy
+        self.dispatch = dispatch
+        self.event = event
+        self.final = final
+        self.ended: Result | None = None
+
+    @classmethod
+    def of_job(
+        cls,
+        args: JobArgs | Mapping[str, object],
+        forwarders: Mapping[str, AnyForwarder | Route],
+        attempt: object,
+        policy: RetryPolicy,
+        ledger: object,
+    ) -> Attempt:
+        """Read a job. Where that alone decides the result, it is in ``ended``."""
+        self = cls(number=attempt_number(attempt))
+        try:
+            self._read(args, forwarders, policy, ledger)
+        except Exception as exc:  # noqa: BLE001 - a hostile mapping may raise anything
+            self.ended = Result(Outcome.ERROR, type_name(exc), own_words(exc), exception=exc)
+        return self
+
+    def _read(
+        self,
+        args: JobArgs | Mapping[str, object],
+        forwarders: Mapping[str, AnyForwarder | Route],
+        policy: RetryPolicy,
+        ledger: object,
+    ) -> None:
+        if ledger is not None or not isinstance(policy, RetryPolicy):
+            msg = "perform(ledger=...) must be None in this version, and perform(policy=...) a RetryPolicy"
+            raise ConfigurationError(msg)
+        self.policy = policy
+        try:
+            reference = args if isinstance(args, JobArgs) else JobArgs.from_dict(args)
+            self.forwarder, self.audit_event_id = reference.forwarder, reference.audit_event_id
+            self.occurred_at = reference.occurred_at
+        except Exception as exc:  # noqa: BLE001 - job args come from outside
+            self.ended = Result(Outcome.CANCEL, CancelReason.INVALID_JOB_ARGS, own_words(exc), exception=exc)
+            return
+        entry = forwarders.get(self.forwarder)
+        try:
+            route = entry if isinstance(entry, Route) else Route(entry)  # type: ignore[arg-type]
+        except ConfigurationError as exc:
+            detail = None if entry is None else own_words(exc)
+            self.ended = Result(Outcome.CANCEL, CancelReason.UNKNOWN_FORWARDER, detail, exception=exc)
+            return
+        self.route = route
+        self.policy = route.policy or policy
+
+    def outgoing(self, event: object) -> AuditEvent | Result:
+        """Return what the sink shall see of the *event* that the repository gave, or the result if it is nothing."""
+        if event is None:
+            return self._not_found()
+        if not is_event(event):
+            close_if_awaitable(event)
+            detail = f"the repository gave a {type_name(event)}: it must give an AuditEvent or None"
+            return Result(Outcome.ERROR, UNEXPECTED_RETURN, detail)
+        self.event = event
+        self.audit_event_id = event.id
+        try:
+            if not self.route.wants(event):  # type: ignore[union-attr]
+                return Result(Outcome.CANCEL, CancelReason.NOT_ROUTED)
+            return self.route.outgoing(event)  # type: ignore[union-attr]
+        except Exception as exc:  # noqa: BLE001 - the host's own functions
+            return Result(Outcome.ERROR, type_name(exc), own_words(exc), Fault.EVENT, exception=exc)
+
+    def _not_found(self) -> Result:
+        outcome = Outcome.CANCEL
+        if self.occurred_at is not None and self.policy.not_found_grace:
+            age = datetime.now(timezone.utc) - self.occurred_at
+            if age < timedelta(seconds=self.policy.not_found_grace):
+                outcome = Outcome.ERROR
+        return Result(outcome, CancelReason.AUDIT_EVENT_NOT_FOUND)
+
+    def conclude(self, result: Result, telemetry: Telemetry) -> Result:
+        """Settle *result*, tell of it, and return it settled."""
+        settled = result if result.settlement is not None else evolve(result, settlement=self._settle(result))
+        if settled.outcome is Outcome.OK:
+            emit(telemetry, Delivered(*self._named()))
+            return settled
+        settlement = settled.settlement
+        kind = None if settled.exception is None else type_name(settled.exception)
+        retry_in = settlement.retry_in if settlement else None
+        emit(
+            telemetry,
+            Failed(*self._named(), settled.outcome, settled.reason, settled.detail, kind, retry_in),
+        )
+        if settlement is DISCARDED:
+            emit(telemetry, Discarded(*self._named(), settled.reason))
+        return settled
+
+    def interrupted(self, exc: BaseException, telemetry: Telemetry) -> None:
+        """Tell of *exc*, which is an order to the process and is raised again."""
+        kind = type_name(exc)
+        emit(telemetry, Failed(*self._named(), Outcome.ERROR, kind, None, kind))
+
+    def _settle(self, result: Result) -> Settlement:
+        if self.final and result.outcome is Outcome.ERROR:
+            return DISCARDED
+        return settle(result, self.number, self.policy)
+
+    def _named(self) -> tuple[str, str, str | None, int, Dispatch]:
+        action = None if self.event is None else self.event.action
+        return self.forwarder, self.audit_event_id, action, self.number, self.dispatch
+
+
+def answered(answer: object) -> Result:
+    """Return what a forwarder's *answer* comes to."""
+    if answer is None:
+        return _DELIVERED
+    if issubclass(type(answer), Ack):
+        return Result(Outcome.OK, ack=answer, settlement=COMPLETED)  # type: ignore[arg-type]
+    close_if_awaitable(answer)
+    detail = f"forward() gave a {type_name(answer)}: it must give None or an Ack"
+    return Result(Outcome.ERROR, UNEXPECTED_RETURN, detail, Fault.EVENT)
+
+
+def refused(exc: Exception) -> Result:
+    """Return what an exception out of a forwarder comes to."""
+    if isinstance(exc, SchemaMismatchError):
+        return Result(Outcome.CANCEL, CancelReason.SCHEMA_MISMATCH, own_words(exc), Fault.EVENT, exception=exc)
+    if isinstance(exc, SinkError):
+        return Result(Outcome.ERROR, _reason(exc), own_words(exc), Fault.SINK, seconds(exc.retry_after), exception=exc)
+    fault = Fault.SINK if _is_sinks(exc) else Fault.EVENT
+    return Result(Outcome.ERROR, type_name(exc), own_words(exc), fault, exception=exc)
+
+
+def unread(exc: Exception) -> Result:
+    """Return what an exception out of the repository comes to: nobody's fault, tried again."""
+    return Result(Outcome.ERROR, type_name(exc), own_words(exc), exception=exc)
+
+
+def _is_sinks(exc: Exception) -> bool:
+    if isinstance(exc, (OSError, TimeoutError)):
+        return True
+    return any((kind.__module__, kind.__name__) in _OTHER_TIMEOUTS for kind in type(exc).__mro__)
+
+
+def _reason(exc: SinkError) -> str:
+    reason: object = exc.reason
+    return bounded(reason, 255) if isinstance(reason, str) and reason else type_name(exc)
+
+
+def own_words(exc: BaseException) -> str | None:
+    """Return the message of an error of ours; a foreign one may quote rows, and URLs with tokens."""
+    if not isinstance(exc, SigraForwardError):
+        return None
+    try:
+        return bounded(str(exc), MAX_DETAIL)
+    except Exception:  # noqa: BLE001 - a subclass may have broken its own str()
+        return None

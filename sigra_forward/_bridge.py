@@ -1,0 +1,146 @@
+"""`Bridge`: async ports for sync callers, and sync ports for async callers, on threads of the library's own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
+from threading import Lock, Thread, get_ident
+from typing import TYPE_CHECKING, Any
+
+from sigra_forward._awaitables import close_if_awaitable, is_awaitable
+from sigra_forward._fork import forget_after_fork
+from sigra_forward.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from concurrent.futures import ThreadPoolExecutor
+
+MAX_THREADS = 32
+"""Sync ports that run at once for async callers; further ones wait."""
+
+STOP_TIMEOUT = 5.0
+"""Seconds that `Bridge.close` waits for a coroutine that does not heed its cancellation."""
+
+
+class Bridge:
+    """
+    A loop thread and a thread pool, each opened with its first use.
+
+    After a fork the child opens its own. After `close` the next use opens them anew.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+        forget_after_fork(self)
+
+    def forget(self) -> None:
+        """Start anew: nothing is open."""
+        self._lock = Lock()
+        self._loop: AbstractEventLoop | None = None
+        self._loop_thread: Thread | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    def call(self, port: Callable[[Any], Any], argument: Any, deadline: float | None) -> Any:
+        """Call *port*; await what it gives on the loop thread, for *deadline* seconds at most."""
+        answer = port(argument)
+        return self._wait(answer, deadline) if is_awaitable(answer) else answer
+
+    async def acall(self, port: Callable[[Any], Any], argument: Any, deadline: float | None = None) -> Any:
+        """Await *port*, which keeps its own deadline; where it is sync, run it in a thread of the pool."""
+        if iscoroutinefunction(port):
+            return await port(argument)
+        from asyncio import get_running_loop
+        from contextvars import copy_context
+
+        context = copy_context()
+        raised, answer = await get_running_loop().run_in_executor(
+            self._threads(), lambda: context.run(_tried, port, argument)
+        )
+        if raised:
+            raise answer
+        return await answer if is_awaitable(answer) else answer
+
+    def close(self) -> None:
+        """Stop the threads. What runs on the loop is cancelled, what runs in the pool is left to end."""
+        with self._lock:
+            loop, thread, pool = self._loop, self._loop_thread, self._pool
+            self._loop = self._loop_thread = self._pool = None
+        if pool is not None:
+            pool.shutdown(wait=False)
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            if thread.ident != get_ident():
+                thread.join(STOP_TIMEOUT)
+
+    def _wait(self, awaitable: Awaitable[Any], deadline: float | None) -> Any:
+        from asyncio import run_coroutine_threadsafe
+
+        loop = self._running_loop()
+        if self._loop_thread is not None and self._loop_thread.ident == get_ident():
+            close_if_awaitable(awaitable)
+            msg = "a sync method was called on the library's own loop, and would wait for itself: use its async twin"
+            raise ConfigurationError(msg)
+        future = run_coroutine_threadsafe(_awaited(awaitable), loop)
+        try:
+            raised, answer = future.result(deadline)
+        except BaseException:
+            future.cancel()
+            raise
+        if raised:
+            raise answer
+        return answer
+
+    def _running_loop(self) -> AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                from asyncio import new_event_loop
+
+                self._loop = new_event_loop()
+                self._loop_thread = Thread(target=_serve, args=(self._loop,), name="sigra-forward-loop", daemon=True)
+                self._loop_thread.start()
+            return self._loop
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="sigra-forward")
+            return self._pool
+
+
+def _tried(port: Callable[[Any], Any], argument: Any) -> tuple[bool, Any]:
+    """Return whether *port* raised, and what. A future cannot carry a `StopIteration`: its waiter would hang."""
+    try:
+        return False, port(argument)
+    except BaseException as exc:  # noqa: BLE001 - raised again by the caller
+        return True, exc
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> tuple[bool, Any]:
+    """Return whether *awaitable* raised, and what. A `SystemExit` let through would end the loop for all others."""
+    try:
+        return False, await awaitable
+    except BaseException as exc:  # noqa: BLE001 - raised again by the caller
+        return True, exc
+
+
+def _serve(loop: AbstractEventLoop) -> None:
+    from asyncio import all_tasks, gather, set_event_loop
+
+    set_event_loop(loop)
+    loop.run_forever()
+    tasks = all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(gather(*tasks, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+_shared = Bridge()
+
+
+async def acall(port: Callable[[Any], Any], argument: Any, deadline: float | None) -> Any:
+    """Await *port* as the bare `aperform` does: on threads that the whole process shares."""
+    return await _shared.acall(port, argument, deadline)

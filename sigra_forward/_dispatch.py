@@ -1,0 +1,210 @@
+"""Dispatch: decide how one event goes out to each forwarder that wants it, and see to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from attrs import evolve, frozen
+
+from sigra_forward._attempt import Attempt, own_words
+from sigra_forward._event import DEFAULT_SOURCE, AuditEvent, is_event
+from sigra_forward._job_args import JobArgs
+from sigra_forward._log import log_error
+from sigra_forward._names import type_name
+from sigra_forward._outcome import Outcome, Result
+from sigra_forward._perform import arun, run
+from sigra_forward._route import Dispatch, Route
+from sigra_forward.errors import EnqueueError, QueueFullError
+from sigra_forward.telemetry import Enqueued, Failed, emit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sigra_forward._audit_forward import AuditForward
+    from sigra_forward._clock import Clock
+
+ENQUEUE_BUDGET = 1.5
+"""Seconds that one dispatch spends on enqueuing in all; no further enqueue is started after that."""
+
+BREAKER_SECONDS = 5.0
+"""Seconds for which no enqueue is tried after one has failed."""
+
+Fate: TypeAlias = Literal["enqueued", "performed", "owed", "failed"]
+
+
+@frozen
+class Dispatched:
+    """
+    What became of one event for one forwarder.
+
+    Args:
+        fate: ``"enqueued"``: a job is on the queue. ``"performed"``: it was forwarded inline, see *result*.
+            ``"owed"``: it is left to the relay. ``"failed"``: it could not be enqueued.
+        result: What the inline perform came to.
+    """
+
+    fate: Fate
+    result: Result | None = None
+
+
+class Breaker:
+    """Keeps dispatch from a queue that has just failed, so that each request does not wait for it again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._open_until = clock.monotonic()
+
+    def open(self) -> None:
+        """Keep everyone away for `BREAKER_SECONDS`."""
+        self._open_until = self._clock.monotonic() + BREAKER_SECONDS
+
+    def is_open(self) -> bool:
+        """Tell whether the queue is to be left alone."""
+        return self._clock.monotonic() < self._open_until
+
+
+class _Round:
+    """One event on its way to all who want it: the decisions of dispatch, without the calls."""
+
+    def __init__(self, host: AuditForward, event: AuditEvent) -> None:
+        self._host = host
+        self._event = event
+        self._until = host.clock.monotonic() + ENQUEUE_BUDGET
+        wanted = {name: route for name, route in host.routes.items() if _wants(name, route, event)}
+        self._fates: dict[str, Dispatched | None] = dict.fromkeys(wanted)
+        self.to_enqueue = {name: route for name, route in wanted.items() if self._is_job(route)}
+        self.inline = {name: route for name, route in wanted.items() if name not in self.to_enqueue}
+
+    def _is_job(self, route: Route) -> bool:
+        if route.dispatch is Dispatch.AUTO:
+            return self._host.queue is not None
+        return route.dispatch is Dispatch.ASYNC
+
+    def args(self, name: str) -> JobArgs:
+        return JobArgs(name, self._event.id, self._event.occurred_at)
+
+    def left(self) -> float:
+        """Return the seconds that this dispatch may still spend on the queue."""
+        return self._until - self._host.clock.monotonic()
+
+    def may_enqueue(self, name: str) -> bool:
+        """Tell whether the queue may be tried for *name*; settle it here where it may not."""
+        if self._host.breaker.is_open():
+            why = f"not tried: the queue failed less than {BREAKER_SECONDS:g} s ago"
+        elif self.left() <= 0:
+            why = f"not tried: this dispatch has spent its {ENQUEUE_BUDGET} s on the queue"
+        else:
+            return True
+        self._not_enqueued(name, EnqueueError(why))
+        return False
+
+    def enqueued(self, name: str) -> None:
+        self._fates[name] = Dispatched("enqueued")
+        event = self._event
+        emit(self._host.telemetry, Enqueued(name, event.id, event.action, 1, Dispatch.ASYNC))
+
+    def enqueue_failed(self, name: str, exc: Exception) -> None:
+        if not isinstance(exc, QueueFullError):
+            self._host.breaker.open()
+        self._not_enqueued(name, exc)
+
+    def _not_enqueued(self, name: str, exc: Exception) -> None:
+        """Tell of it, and leave the event to be forwarded inline where the route allows that."""
+        event, kind = self._event, type_name(exc)
+        failed = Failed(name, event.id, event.action, 1, Dispatch.ASYNC, Outcome.ERROR, kind, own_words(exc), kind)
+        emit(self._host.telemetry, failed)
+        route = self.to_enqueue[name]
+        if route.dispatch is Dispatch.ASYNC:
+            self._fates[name] = Dispatched("failed")
+        else:
+            self.inline[name] = route
+
+    def attempt(self, name: str, route: Route) -> Attempt:
+        """Return the one attempt that an event in hand has: without a ledger nobody tries it again."""
+        return Attempt(
+            route,
+            name,
+            self._event.id,
+            policy=route.policy or self._host.policy,
+            dispatch=Dispatch.SYNC,
+            event=self._event,
+            final=True,
+        )
+
+    def performed(self, name: str, result: Result) -> None:
+        self._fates[name] = Dispatched("performed", result)
+
+    def fates(self) -> Mapping[str, Dispatched]:
+        return {name: fate for name, fate in self._fates.items() if fate is not None}
+
+
+def dispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispatched]:
+    """Send *event* out for *host*; see `AuditForward.dispatch`."""
+    round_ = _begin(host, event)
+    if round_ is None:
+        return {}
+    for name in round_.to_enqueue:
+        if not round_.may_enqueue(name):
+            continue
+        try:
+            host.bridge.call(_enqueue(host), round_.args(name), round_.left())
+        except Exception as exc:  # noqa: BLE001 - whatever a queue does, dispatch goes on
+            round_.enqueue_failed(name, exc)
+        else:
+            round_.enqueued(name)
+    for name, route in round_.inline.items():
+        round_.performed(name, run(round_.attempt(name, route), None, host.telemetry, host.bridge.call))
+    return round_.fates()
+
+
+async def adispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispatched]:
+    """Send *event* out for *host* without blocking the loop; see `AuditForward.adispatch`."""
+    from asyncio import wait_for
+
+    round_ = _begin(host, event)
+    if round_ is None:
+        return {}
+    for name in round_.to_enqueue:
+        if not round_.may_enqueue(name):
+            continue
+        try:
+            await wait_for(host.bridge.acall(_aenqueue(host), round_.args(name)), round_.left())
+        except Exception as exc:  # noqa: BLE001 - whatever a queue does, dispatch goes on
+            round_.enqueue_failed(name, exc)
+        else:
+            round_.enqueued(name)
+    for name, route in round_.inline.items():
+        round_.performed(name, await arun(round_.attempt(name, route), None, host.telemetry, host.bridge.acall))
+    return round_.fates()
+
+
+def _begin(host: AuditForward, event: AuditEvent) -> _Round | None:
+    if not is_event(event):
+        log_error("dispatch got a %s and sent nothing: it takes an AuditEvent", type_name(event))
+        return None
+    if host.source in {None, event.source}:
+        return _Round(host, event)
+    if event.source == DEFAULT_SOURCE:  # the announcer left it to the repository
+        return _Round(host, evolve(event, source=host.source))
+    log_error(
+        "dispatch sent nothing: the event is of source %r, this AuditForward serves %r",
+        event.source,
+        host.source,
+    )
+    return None
+
+
+def _wants(name: str, route: Route, event: AuditEvent) -> bool:
+    try:
+        return route.wants(event)
+    except Exception as exc:  # noqa: BLE001 - the host's function; perform will say so with an error event
+        log_error("where of %r raised %s: the event is taken as wanted", name, type_name(exc))
+        return True
+
+
+def _enqueue(host: AuditForward) -> Callable[[JobArgs], object]:
+    return host.queue.enqueue  # type: ignore[union-attr]
+
+
+def _aenqueue(host: AuditForward) -> Callable[[JobArgs], object]:
+    return getattr(host.queue, "aenqueue", None) or _enqueue(host)

@@ -1,0 +1,47 @@
+"""The errors that sigra-forward raises and understands, all descended from `SigraForwardError`."""
+
+from __future__ import annotations
+
+
+class SigraForwardError(Exception):
+    """The base of every error of this library; its message is ours and is safe to keep and log."""
+
+
+class InvalidJobArgsError(SigraForwardError, ValueError):
+    """Job args are malformed; the message names the key and never echoes the value."""
+
+
+class ConfigurationError(SigraForwardError, ValueError):
+    """The library was put together wrongly; the message says what to do instead."""
+
+
+class SchemaMismatchError(SigraForwardError, ValueError):
+    """Raised by a forwarder: the sink can never accept this event, so it is not tried again."""
+
+
+class SinkError(SigraForwardError, RuntimeError):
+    """
+    Raised by a forwarder: the sink is at fault, not the event.
+
+    Args:
+        reason: A short code that never quotes the event, such as ``"http_503"``.
+        retry_after: The seconds for which the sink asked to be left alone, if it did.
+        detail: The sink's own words, for people. At most 500 characters are kept.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None, *, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class EnqueueError(SigraForwardError, RuntimeError):
+    """Raised by a job queue: the job was not enqueued, whatever the library below it raised."""
+
+
+class QueueFullError(EnqueueError):
+    """The queue is working but full, so the next enqueue may well succeed: no breaker opens."""
+
+
+class MissingDependencyError(SigraForwardError, ImportError):
+    """An optional library is missing or too old; the message names the extra to install."""

@@ -1,0 +1,291 @@
+"""`SQLiteAuditRepository`: reads the host's existing audit table by the standard library's `sqlite3`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from attrs import frozen
+
+from sigra_forward._event import DEFAULT_SOURCE, FIELDS, AuditEvent
+from sigra_forward._fork import forget_after_fork
+from sigra_forward._instants import parse_iso
+from sigra_forward._names import NAME_RULE, is_name, type_name
+from sigra_forward._settle import seconds
+from sigra_forward.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+REQUIRED = ("id", "action", "occurred_at")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_PARENTS_CONNECTIONS: list[object] = []
+
+
+class SQLiteAuditRepository:
+    """
+    Read an existing audit table of a SQLite database.
+
+    Nothing is ever written: connections are opened for queries only (``PRAGMA query_only``), are kept for reuse, and
+    hold no cursor or transaction between calls.
+
+    Args:
+        database: The path of the database file.
+        table: The table's, or view's, name.
+        columns: The column of each field of `AuditEvent` whose name is not the field's own. A field without a column
+            in the table is left at its default; ``id``, ``action`` and ``occurred_at`` must have one.
+        extra: Further columns of the table to hand on in ``AuditEvent.extra``.
+        id_type: `str`, `int` or `UUID`: what the ids are. A UUID may be stored as text with or without hyphens, or as
+            16 bytes. An id that cannot be one is not found.
+        tz: The zone of times that are stored as text without an offset. Without it such a time is an error.
+        epoch_unit: Seconds per unit of times that are stored as numbers since 1970: 0.001 for milliseconds.
+        source: The permanent name of this table, set on every event.
+        timeout: Seconds to wait for a lock that a writer holds.
+
+    Raises:
+        ConfigurationError: An option makes no sense. Whether table and columns exist is asked at the first `get`,
+            because the host may create them later.
+    """
+
+    def __init__(
+        self,
+        database: str | os.PathLike[str],
+        *,
+        table: str = DEFAULT_SOURCE,
+        columns: Mapping[str, str] | None = None,
+        extra: Sequence[str] = (),
+        id_type: type[str] | type[int] | type[UUID] = str,
+        tz: tzinfo | None = None,
+        epoch_unit: float = 1,
+        source: str = DEFAULT_SOURCE,
+        timeout: float = 5.0,
+    ) -> None:
+        columns = dict(columns or {})
+        _check_options(database, columns, extra, id_type, tz, epoch_unit, source, timeout)
+        for name in (table, *columns.values(), *extra):
+            _check_identifier(name)
+        self.source = source
+        self._uri = f"{Path(database).absolute().as_uri()}?mode=rw"
+        self._table = table
+        self._columns = columns
+        self._extra = tuple(extra)
+        self._id_type = id_type
+        self._times = _Times(tz, epoch_unit)
+        self._timeout = timeout
+        self._query: _Query | None = None
+        self._free: deque[sqlite3.Connection] = deque()
+        forget_after_fork(self)
+
+    def get(self, audit_event_id: str, /) -> AuditEvent | None:
+        """
+        Return the committed row *audit_event_id*, or ``None``.
+
+        Raises:
+            ConfigurationError: The table, or a column that must be there, is not.
+            sqlite3.Error: The database cannot be read now.
+            ValueError: The row cannot be told as an `AuditEvent`: its metadata is no JSON object, or a time no time.
+        """
+        keys = _SPELLINGS[self._id_type](audit_event_id)
+        if not keys:
+            return None
+        with self._connection() as connection:
+            query = self._query or self._plan(connection)
+            places = ",".join("?" * len(keys))
+            try:
+                rows = connection.execute(f"{query.select} ({places}) LIMIT 1", keys).fetchall()
+            except sqlite3.OperationalError:
+                self._query = None  # the table may have changed: look at it again next time
+                raise
+        return self._event(query.fields, rows[0]) if rows else None
+
+    def close(self) -> None:
+        """Close the connections that are not in use. A later `get` opens one anew."""
+        while self._free:
+            self._free.pop().close()
+
+    def forget(self) -> None:
+        """Leave the parent process its connections: SQLite forbids even closing them after a fork."""
+        _PARENTS_CONNECTIONS.append(self._free)
+        self._free = deque()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._free.pop()
+        except IndexError:
+            connection = sqlite3.connect(
+                self._uri, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA query_only = ON")
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._free.append(connection)
+
+    def _plan(self, connection: sqlite3.Connection) -> _Query:
+        """Find the columns. SQLite would take a misspelt one, in its quotes, for a text."""
+        found = connection.execute("SELECT name FROM pragma_table_xinfo(?)", (self._table,)).fetchall()
+        existing = {name.casefold(): name for (name,) in found}
+        if not existing:
+            msg = f"the database has no table {self._table!r}: SQLiteAuditRepository(table=...) names the audit table"
+            raise ConfigurationError(msg)
+        wanted = {name: self._columns.get(name, name) for name in FIELDS if name not in {"source", "extra"}}
+        missing = [
+            f"{name}={column!r}"
+            for name, column in wanted.items()
+            if column.casefold() not in existing and (name in REQUIRED or name in self._columns)
+        ]
+        missing += [f"extra {column!r}" for column in self._extra if column.casefold() not in existing]
+        if missing:
+            msg = f"table {self._table!r} has no column for {', '.join(missing)}; it has {', '.join(existing.values())}"
+            raise ConfigurationError(msg)
+        fields = {name: column for name, column in wanted.items() if column.casefold() in existing}
+        selected = ", ".join(_quoted(column) for column in (*fields.values(), *self._extra))
+        select = f"SELECT {selected} FROM {_quoted(self._table)} WHERE {_quoted(fields['id'])} IN"  # noqa: S608 - quoted
+        self._query = _Query(select, tuple(fields))
+        return self._query
+
+    def _event(self, fields: tuple[str, ...], row: tuple[object, ...]) -> AuditEvent:
+        values: dict[str, Any] = dict(zip(fields, row, strict=False))
+        values["id"] = _spelled(values["id"], self._id_type)
+        values["metadata"] = _metadata(values.get("metadata"))
+        for name in ("occurred_at", "inserted_at"):
+            if values.get(name) is not None:
+                values[name] = self._times.read(values[name], name)
+        extra = dict(zip(self._extra, row[len(fields) :], strict=True))
+        return AuditEvent(source=self.source, extra=extra, **values)
+
+
+@frozen
+class _Query:
+    select: str
+    fields: tuple[str, ...]
+
+
+@frozen
+class _Times:
+    tz: tzinfo | None
+    unit: float
+
+    def read(self, value: object, name: str) -> datetime:
+        """Read a stored time: a number since 1970, or ISO 8601 text."""
+        if isinstance(value, (int, float)):
+            try:
+                return _EPOCH + timedelta(seconds=value * self.unit)
+            except (OverflowError, ValueError) as exc:
+                msg = f"{name} is out of range as seconds since 1970: does epoch_unit=... fit?"
+                raise ValueError(msg) from exc
+        if not isinstance(value, str):
+            msg = f"{name} must be ISO 8601 text or a number since 1970; it is a {type_name(value)}"
+            raise TypeError(msg)
+        try:
+            moment = parse_iso(value)
+        except ValueError as exc:
+            msg = f"{name} is {exc}"
+            raise ValueError(msg) from None
+        if moment.tzinfo is not None:
+            return moment
+        if self.tz is None:
+            msg = f"{name} has no offset: tell SQLiteAuditRepository(tz=...) which zone it is in"
+            raise ValueError(msg)
+        return moment.replace(tzinfo=self.tz)
+
+
+def _text_key(text: str) -> tuple[object, ...]:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return ()
+    return (text,)
+
+
+def _integer_key(text: str) -> tuple[object, ...]:
+    try:
+        number = int(text)
+    except ValueError:
+        return ()
+    return (number,) if str(number) == text and -(2**63) <= number < 2**63 else ()
+
+
+def _uuid_keys(text: str) -> tuple[object, ...]:
+    try:
+        uuid = UUID(text)
+    except ValueError:
+        return ()
+    return (str(uuid), uuid.hex, uuid.bytes)
+
+
+_SPELLINGS: dict[type, Callable[[str], tuple[object, ...]]] = {
+    str: _text_key,
+    int: _integer_key,
+    UUID: _uuid_keys,
+}
+
+
+def _spelled(value: object, id_type: type) -> object:
+    if id_type is not UUID:
+        return value
+    if isinstance(value, bytes):
+        return str(UUID(bytes=value))
+    return str(UUID(value)) if isinstance(value, str) else value
+
+
+def _metadata(value: object) -> dict[str, object]:
+    if value is None:
+        return {}
+    metadata = json.loads(value) if isinstance(value, (str, bytes)) else value
+    if not isinstance(metadata, dict):
+        msg = f"metadata must be a JSON object as text; it is a {type_name(metadata)}"
+        raise TypeError(msg)
+    return metadata
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _check_identifier(name: object) -> None:
+    if not isinstance(name, str) or not name or "\x00" in name:
+        msg = "a table or column name must be a str that is not empty and has no NUL in it"
+        raise ConfigurationError(msg)
+
+
+def _check_options(
+    database: object,
+    columns: Mapping[str, str],
+    extra: object,
+    id_type: object,
+    tz: object,
+    epoch_unit: object,
+    source: object,
+    timeout: object,
+) -> None:
+    unknown = sorted(set(columns) - set(FIELDS) | {"source", "extra"} & set(columns))
+    rules = {
+        "database must be the path of a database file, which ':memory:' is not": isinstance(
+            database, (str, os.PathLike)
+        )
+        and os.fspath(database) not in {"", ":memory:"},
+        f"columns names {', '.join(map(repr, unknown))}, which it cannot place: see AuditEvent's fields": not unknown,
+        "extra must be a tuple of column names": not isinstance(extra, str),
+        "id_type must be str, int or uuid.UUID": id_type in (str, int, UUID),
+        "tz must be a tzinfo, such as datetime.timezone.utc": tz is None or isinstance(tz, tzinfo),
+        "epoch_unit must be a number of seconds above 0": bool(seconds(epoch_unit)),
+        f"source must be {NAME_RULE}": is_name(source),
+        "timeout must be a finite number of seconds of at least 0": seconds(timeout) is not None,
+    }
+    for rule, kept in rules.items():
+        if not kept:
+            msg = f"SQLiteAuditRepository: {rule}"
+            raise ConfigurationError(msg)
