@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -117,11 +117,13 @@ class Attempt:
             self.ended = Result(Outcome.CANCEL, CancelReason.INVALID_JOB_ARGS, own_words(exc), exception=exc)
             return
         entry = forwarders.get(self.forwarder)
+        if entry is None:
+            self.ended = Result(Outcome.CANCEL, CancelReason.UNKNOWN_FORWARDER)
+            return
         try:
-            route = entry if isinstance(entry, Route) else Route(entry)  # type: ignore[arg-type]
-        except ConfigurationError as exc:
-            detail = None if entry is None else own_words(exc)
-            self.ended = Result(Outcome.CANCEL, CancelReason.UNKNOWN_FORWARDER, detail, exception=exc)
+            route = entry if isinstance(entry, Route) else Route(entry)
+        except ConfigurationError as exc:  # registered with the bare function, and no forwarder
+            self.ended = Result(Outcome.CANCEL, CancelReason.UNKNOWN_FORWARDER, own_words(exc), exception=exc)
             return
         self.route = route
         self.policy = route.policy or policy
@@ -147,7 +149,7 @@ class Attempt:
         outcome = Outcome.CANCEL
         if self.occurred_at is not None and self.policy.not_found_grace:
             age = datetime.now(timezone.utc) - self.occurred_at
-            if age < timedelta(seconds=self.policy.not_found_grace):
+            if age.total_seconds() < self.policy.not_found_grace:
                 outcome = Outcome.ERROR
         return Result(outcome, CancelReason.AUDIT_EVENT_NOT_FOUND)
 
