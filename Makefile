@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test demo lint format types ci bench wheel-test mutation clean
+.PHONY: test demo lint format bench wheel mutation ci clean
 
 test: $(VENV)/.test
 	$(BIN)/python -m coverage erase
@@ -16,7 +16,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m coverage report
 
 demo: $(VENV)/.demo
-	$(BIN)/python examples/demo.py $(ARGS)
+	$(BIN)/python -m examples.demo $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -28,6 +28,10 @@ lint: $(VENV)/.lint
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheel: $(VENV)/.lint
+	rm -rf dist
+	$(BIN)/python -m build --quiet --wheel
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_core.py $(ARGS)
