@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
@@ -27,8 +28,8 @@ UNEXPECTED_RETURN = "unexpected_return"
 
 _DELIVERED = Result(Outcome.OK, settlement=COMPLETED)
 
-# Before Python 3.11 these two are no `TimeoutError`. They are told by name, so that asyncio need not be loaded.
-_OTHER_TIMEOUTS = {("asyncio.exceptions", "TimeoutError"), ("concurrent.futures._base", "TimeoutError")}
+# Before Python 3.11 their `TimeoutError` is not the builtin. One that was raised comes from a module that is loaded.
+_OTHER_TIMEOUTS = ("asyncio.exceptions", "concurrent.futures._base")
 
 
 class Attempt:
@@ -46,6 +47,7 @@ class Attempt:
     """
 
     __slots__ = (
+        "action",
         "audit_event_id",
         "dispatch",
         "ended",
@@ -78,6 +80,7 @@ class Attempt:
         self.policy = policy
         self.dispatch = dispatch
         self.event = event
+        self.action: str | None = None
         self.final = final
         self.ended: Result | None = None
 
@@ -89,18 +92,22 @@ class Attempt:
         attempt: object,
         policy: RetryPolicy,
         ledger: object,
+        telemetry: Telemetry,
     ) -> Attempt:
         """Read a job. Where that alone decides the result, it is in ``ended``."""
         self = cls(number=attempt_number(attempt))
         try:
             self._read(args, forwarders, policy, ledger)
         except Exception as exc:  # noqa: BLE001 - a hostile mapping may raise anything
-            self.ended = Result(Outcome.ERROR, type_name(exc), own_words(exc), exception=exc)
+            self.ended = unread(exc)
+        except BaseException as exc:
+            self.interrupted(exc, telemetry)
+            raise
         return self
 
     def _read(
         self,
-        args: JobArgs | Mapping[str, object],
+        args: Any,
         forwarders: Mapping[str, AnyForwarder | Route],
         policy: RetryPolicy,
         ledger: object,
@@ -110,7 +117,7 @@ class Attempt:
             raise ConfigurationError(msg)
         self.policy = policy
         try:
-            reference = args if isinstance(args, JobArgs) else JobArgs.from_dict(args)
+            reference: JobArgs = args if issubclass(type(args), JobArgs) else JobArgs.from_dict(args)
             self.forwarder, self.audit_event_id = reference.forwarder, reference.audit_event_id
             self.occurred_at = reference.occurred_at
         except Exception as exc:  # noqa: BLE001 - job args come from outside
@@ -136,8 +143,7 @@ class Attempt:
             close_if_awaitable(event)
             detail = f"the repository gave a {type_name(event)}: it must give an AuditEvent or None"
             return Result(Outcome.ERROR, UNEXPECTED_RETURN, detail)
-        self.event = event
-        self.audit_event_id = event.id
+        self.audit_event_id, self.action = event.id, event.action
         try:
             if not self.route.wants(event):  # type: ignore[union-attr]
                 return Result(Outcome.CANCEL, CancelReason.NOT_ROUTED)
@@ -155,7 +161,11 @@ class Attempt:
 
     def conclude(self, result: Result, telemetry: Telemetry) -> Result:
         """Settle *result*, tell of it, and return it settled."""
-        settled = result if result.settlement is not None else evolve(result, settlement=self._settle(result))
+        try:
+            settled = result if result.settlement is not None else evolve(result, settlement=self._settle(result))
+        except BaseException as exc:  # out of the policy's backoff, which is the host's
+            self.interrupted(exc, telemetry)
+            raise
         if settled.outcome is Outcome.OK:
             emit(telemetry, Delivered(*self._named()))
             return settled
@@ -181,8 +191,7 @@ class Attempt:
         return settle(result, self.number, self.policy)
 
     def _named(self) -> tuple[str, str, str | None, int, Dispatch]:
-        action = None if self.event is None else self.event.action
-        return self.forwarder, self.audit_event_id, action, self.number, self.dispatch
+        return self.forwarder, self.audit_event_id, self.action, self.number, self.dispatch
 
 
 def answered(answer: object) -> Result:
@@ -198,11 +207,13 @@ def answered(answer: object) -> Result:
 
 def refused(exc: Exception) -> Result:
     """Return what an exception out of a forwarder comes to."""
-    if isinstance(exc, SchemaMismatchError):
+    kind = type(exc)  # asked alone: an exception may lie about its class, or raise when asked
+    if issubclass(kind, SchemaMismatchError):
         return Result(Outcome.CANCEL, CancelReason.SCHEMA_MISMATCH, own_words(exc), Fault.EVENT, exception=exc)
-    if isinstance(exc, SinkError):
-        return Result(Outcome.ERROR, _reason(exc), own_words(exc), Fault.SINK, seconds(exc.retry_after), exception=exc)
-    fault = Fault.SINK if _is_sinks(exc) else Fault.EVENT
+    if issubclass(kind, SinkError):
+        retry_after = seconds(_attribute(exc, "retry_after"))
+        return Result(Outcome.ERROR, _reason(exc), own_words(exc), Fault.SINK, retry_after, exception=exc)
+    fault = Fault.SINK if _is_sinks(kind) else Fault.EVENT
     return Result(Outcome.ERROR, type_name(exc), own_words(exc), fault, exception=exc)
 
 
@@ -211,22 +222,29 @@ def unread(exc: Exception) -> Result:
     return Result(Outcome.ERROR, type_name(exc), own_words(exc), exception=exc)
 
 
-def _is_sinks(exc: Exception) -> bool:
-    if isinstance(exc, (OSError, TimeoutError)):
-        return True
-    return any((kind.__module__, kind.__name__) in _OTHER_TIMEOUTS for kind in type(exc).__mro__)
+def _is_sinks(kind: type[Exception]) -> bool:
+    timeouts = [getattr(sys.modules.get(name), "TimeoutError", TimeoutError) for name in _OTHER_TIMEOUTS]
+    return issubclass(kind, (OSError, *timeouts))
 
 
-def _reason(exc: SinkError) -> str:
-    reason: object = exc.reason
-    return bounded(reason, 255) if isinstance(reason, str) and reason else type_name(exc)
+def _reason(exc: Exception) -> str:
+    reason = _attribute(exc, "reason")
+    text = str.__str__(reason) if issubclass(type(reason), str) else ""
+    return bounded(text, 255) if text else type_name(exc)
+
+
+def _attribute(exc: Exception, name: str) -> Any:
+    try:
+        return getattr(exc, name, None)
+    except Exception:  # noqa: BLE001 - a subclass may have made it a property that raises
+        return None
 
 
 def own_words(exc: BaseException) -> str | None:
     """Return the message of an error of ours; a foreign one may quote rows, and URLs with tokens."""
-    if not isinstance(exc, SigraForwardError):
+    if not issubclass(type(exc), SigraForwardError):
         return None
     try:
-        return bounded(str(exc), MAX_DETAIL)
+        return bounded(str.__str__(str(exc)), MAX_DETAIL)
     except Exception:  # noqa: BLE001 - a subclass may have broken its own str()
         return None

@@ -86,18 +86,18 @@ class AuditForward:
         self.clock = clock
         self.breaker = Breaker(clock)
         self.bridge = Bridge()
-        self._senders: list[object] = []
+        self._senders: dict[int, object] = {}
         if queue is not None:
             queue.bind(self)
 
     def perform(self, args: JobArgs | Mapping[str, object], attempt: int = 1) -> Result:
         """Run one job; see `sigra_forward.perform`. Queue adapters call this from their workers."""
-        job = Attempt.of_job(args, self.routes, attempt, self.policy, None)
+        job = Attempt.of_job(args, self.routes, attempt, self.policy, None, self.telemetry)
         return run(job, self.repository, self.telemetry, self.bridge.call)
 
     async def aperform(self, args: JobArgs | Mapping[str, object], attempt: int = 1) -> Result:
         """Run one job, awaiting async ports; see `sigra_forward.aperform`."""
-        job = Attempt.of_job(args, self.routes, attempt, self.policy, None)
+        job = Attempt.of_job(args, self.routes, attempt, self.policy, None, self.telemetry)
         return await arun(job, self.repository, self.telemetry, self.bridge.acall)
 
     def dispatch(self, event: AuditEvent) -> Mapping[str, Dispatched]:
@@ -125,7 +125,7 @@ class AuditForward:
         The subscription, and *sender*, are held until `detach`. Attaching twice does not dispatch twice.
         """
         audit_log.connect(self._hear, sender=sender, weak=False)
-        self._senders.append(sender)  # blinker tells senders by id(), which a new object may take over
+        self._senders[id(sender)] = sender  # blinker tells senders by id(), which a new object may take over
 
     def detach(self) -> None:
         """Stop hearing the `audit_log` signal, from all senders."""
@@ -134,18 +134,15 @@ class AuditForward:
 
     def close(self) -> None:
         """
-        Detach, let the queue drain, and close all that was bound and has a ``close``. May be called again.
+        Detach, let the queue drain, and close the forwarders and the repository, those that have a ``close``.
 
-        What one of them raises is logged, and the others are closed all the same.
+        May be called again. What one of them raises is logged, and the others are closed all the same.
         """
         self.detach()
         ports = [self.queue, *(route.forwarder for route in self.routes.values()), self.repository]
         for port in {id(port): port for port in ports}.values():
-            close = getattr(port, "close", None)
-            if not callable(close):
-                continue
             try:
-                self.bridge.call(lambda close: close(), close, None)
+                self.bridge.call(_close, port, None)
             except Exception as exc:  # noqa: BLE001 - foreign, and the rest must be closed too
                 log_error("closing the %s raised %s", type_name(port), type_name(exc))
         self.bridge.close()
@@ -158,8 +155,13 @@ class AuditForward:
     ) -> None:
         self.close()
 
-    def _hear(self, sender: object, event: AuditEvent, **_: object) -> Mapping[str, Dispatched]:
+    def _hear(self, sender: object, /, event: Any = None, **_: object) -> Mapping[str, Dispatched]:
         return self.dispatch(event)
+
+
+def _close(port: object) -> object:
+    close = getattr(port, "close", None)
+    return close() if callable(close) else None
 
 
 def _require_methods(role: str, port: object, *names: str) -> None:

@@ -9,19 +9,22 @@ from sigra_forward._names import type_name
 
 def is_awaitable(answer: object) -> bool:
     """Tell whether *answer* can be awaited, asking its type alone: an object may lie about its class."""
-    return hasattr(type(answer), "__await__")
+    try:
+        return hasattr(type(answer), "__await__")
+    except Exception:  # noqa: BLE001 - a metaclass may raise; what cannot be asked cannot be awaited
+        return False
 
 
 def close_if_awaitable(answer: Any) -> bool:
     """Let go of *answer* if it is awaitable, so that it never runs and warns of nothing; tell whether it was."""
     if not is_awaitable(answer):
         return False
-    let_go = getattr(answer, "close", None) or getattr(answer, "cancel", None)
-    if callable(let_go):
-        try:
-            let_go()
-        except Exception as exc:  # noqa: BLE001 - it is foreign, and it is not wanted anyway
-            from sigra_forward._log import log_warning
+    try:
+        let_go = getattr(answer, "close", None) or getattr(answer, "cancel", None)
+        if callable(let_go):
+            close_if_awaitable(let_go())
+    except Exception as exc:  # noqa: BLE001 - it is foreign, and it is not wanted anyway
+        from sigra_forward._log import log_warning
 
-            log_warning("an awaitable that nobody awaits raised %s when it was closed", type_name(exc))
+        log_warning("an awaitable that nobody awaits raised %s when it was closed", type_name(exc))
     return True

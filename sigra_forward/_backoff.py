@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
+from sigra_forward._names import type_name
+
 
 def backoff(attempt: int, *, jitter: int | None = None) -> int:
     """
@@ -24,16 +28,20 @@ def backoff(attempt: int, *, jitter: int | None = None) -> int:
         from random import randint
 
         jitter = randint(1, 10)  # noqa: S311 - spreads load, guards nothing
-    elif not is_count(jitter) or jitter > 10:
+    elif not is_count(jitter) or int.__gt__(jitter, 10):
         msg = f"jitter must be an integer from 1 to 10; got {_told(jitter)}"
         raise ValueError(msg)
-    return int(attempt) ** 4 + 15 + jitter * int(attempt)
+    attempt = int.__index__(attempt)
+    return attempt**4 + 15 + int.__index__(jitter) * attempt
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Tell whether *value* is an integer of at least 1; a bool is none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    kind = type(value)  # asked alone, and so are the methods of `int`: a subclass may raise in its own
+    return issubclass(kind, int) and kind is not bool and int.__ge__(value, 1)  # type: ignore[operator]
 
 
 def _told(value: object) -> str:
-    return repr(value) if type(value) in {int, bool} else type(value).__name__
+    kind = type(value)
+    short = kind is bool or (kind is int and -1000 < value < 1000)  # type: ignore[operator]
+    return repr(value) if short else type_name(value)

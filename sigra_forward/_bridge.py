@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sigra_forward._awaitables import close_if_awaitable, is_awaitable
 from sigra_forward._fork import forget_after_fork
-from sigra_forward.errors import ConfigurationError
+from sigra_forward.errors import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -73,32 +73,36 @@ class Bridge:
                 thread.join(STOP_TIMEOUT)
 
     def _wait(self, awaitable: Awaitable[Any], deadline: float | None) -> Any:
-        from asyncio import run_coroutine_threadsafe
+        from asyncio import CancelledError, run_coroutine_threadsafe
 
-        loop = self._running_loop()
-        if self._loop_thread is not None and self._loop_thread.ident == get_ident():
+        thread = self._loop_thread
+        if thread is not None and thread.ident == get_ident():
             close_if_awaitable(awaitable)
             msg = "a sync method was called on the library's own loop, and would wait for itself: use its async twin"
             raise ConfigurationError(msg)
-        future = run_coroutine_threadsafe(_awaited(awaitable), loop)
+        with self._lock:  # so that `close` comes after it, and cancels it, or before it
+            loop = self._running_loop()
+            future = run_coroutine_threadsafe(_awaited(awaitable), loop)
         try:
             raised, answer = future.result(deadline)
         except BaseException:
             future.cancel()
             raise
+        if raised and issubclass(type(answer), CancelledError) and loop is not self._loop:
+            reason, why = "closed", "the AuditForward was closed before the answer came"
+            raise SinkError(reason, detail=why)
         if raised:
             raise answer
         return answer
 
     def _running_loop(self) -> AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                from asyncio import new_event_loop
+        if self._loop is None:
+            from asyncio import new_event_loop
 
-                self._loop = new_event_loop()
-                self._loop_thread = Thread(target=_serve, args=(self._loop,), name="sigra-forward-loop", daemon=True)
-                self._loop_thread.start()
-            return self._loop
+            self._loop = new_event_loop()
+            self._loop_thread = Thread(target=_serve, args=(self._loop,), name="sigra-forward-loop", daemon=True)
+            self._loop_thread.start()
+        return self._loop
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -126,16 +130,28 @@ async def _awaited(awaitable: Awaitable[Any]) -> tuple[bool, Any]:
 
 
 def _serve(loop: AbstractEventLoop) -> None:
-    from asyncio import all_tasks, gather, set_event_loop
+    from asyncio import set_event_loop
 
     set_event_loop(loop)
-    loop.run_forever()
-    tasks = all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(gather(*tasks, return_exceptions=True))
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):  # of a task that a port started: who awaits it gets it too
+            continue
+        break
+    loop.run_until_complete(_end())
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
+
+
+async def _end() -> None:
+    """Cancel all that runs on this loop, each of which has begun by now, and wait for it."""
+    from asyncio import all_tasks, current_task, gather
+
+    tasks = all_tasks() - {current_task()}
+    for task in tasks:
+        task.cancel()
+    await gather(*tasks, return_exceptions=True)
 
 
 _shared = Bridge()

@@ -14,7 +14,7 @@ from sigra_forward._names import type_name
 from sigra_forward._outcome import Outcome, Result
 from sigra_forward._perform import arun, run
 from sigra_forward._route import Dispatch, Route
-from sigra_forward.errors import EnqueueError, QueueFullError
+from sigra_forward.errors import EnqueueError, InvalidJobArgsError, QueueFullError
 from sigra_forward.telemetry import Enqueued, Failed, emit
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ class _Round:
         return route.dispatch is Dispatch.ASYNC
 
     def args(self, name: str) -> JobArgs:
-        return JobArgs(name, self._event.id, self._event.occurred_at)
+        event = self._event
+        try:
+            return JobArgs(name, event.id, event.occurred_at)
+        except InvalidJobArgsError:  # near the ends of the calendar UTC overflows; the job goes without its time
+            return JobArgs(name, event.id)
 
     def left(self) -> float:
         """Return the seconds that this dispatch may still spend on the queue."""
@@ -104,7 +108,7 @@ class _Round:
         emit(self._host.telemetry, Enqueued(name, event.id, event.action, 1, Dispatch.ASYNC))
 
     def enqueue_failed(self, name: str, exc: Exception) -> None:
-        if not isinstance(exc, QueueFullError):
+        if not issubclass(type(exc), QueueFullError):  # its type alone: an exception may lie about its class
             self._host.breaker.open()
         self._not_enqueued(name, exc)
 
@@ -121,15 +125,8 @@ class _Round:
 
     def attempt(self, name: str, route: Route) -> Attempt:
         """Return the one attempt that an event in hand has: without a ledger nobody tries it again."""
-        return Attempt(
-            route,
-            name,
-            self._event.id,
-            policy=route.policy or self._host.policy,
-            dispatch=Dispatch.SYNC,
-            event=self._event,
-            final=True,
-        )
+        event = self._event
+        return Attempt(route, name, event.id, dispatch=Dispatch.SYNC, event=event, final=True)
 
     def performed(self, name: str, result: Result) -> None:
         self._fates[name] = Dispatched("performed", result)
@@ -182,16 +179,25 @@ def _begin(host: AuditForward, event: AuditEvent) -> _Round | None:
     if not is_event(event):
         log_error("dispatch got a %s and sent nothing: it takes an AuditEvent", type_name(event))
         return None
-    if host.source in {None, event.source}:
+    if host.source is None or host.source == event.source:
         return _Round(host, event)
     if event.source == DEFAULT_SOURCE:  # the announcer left it to the repository
-        return _Round(host, evolve(event, source=host.source))
+        return _stamped(host, event, host.source)
     log_error(
         "dispatch sent nothing: the event is of source %r, this AuditForward serves %r",
         event.source,
         host.source,
     )
     return None
+
+
+def _stamped(host: AuditForward, event: AuditEvent, source: str) -> _Round | None:
+    try:
+        stamped = evolve(event, source=source)
+    except Exception as exc:  # noqa: BLE001 - a host's own subclass, with a constructor of its own
+        log_error("dispatch sent nothing: copying the %s raised %s", type_name(event), type_name(exc))
+        return None
+    return _Round(host, stamped)
 
 
 def _wants(name: str, route: Route, event: AuditEvent) -> bool:

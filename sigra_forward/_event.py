@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TypeGuard
+from typing import Any, TypeGuard
 from uuid import UUID
 
 from attrs import field, fields, frozen
@@ -18,12 +18,14 @@ DEFAULT_SOURCE = "audit_events"
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def _id_text(value: object) -> str | None:
+def _id_text(value: Any) -> str | None:
     """Spell an id: a `UUID` and an integer become text, everything else is left as it is."""
     kind = type(value)
     if kind is str or value is None:
-        return value  # type: ignore[return-value]
-    if isinstance(value, UUID) or (isinstance(value, int) and kind is not bool):
+        return value  # type: ignore[no-any-return]
+    if issubclass(kind, int) and kind is not bool:
+        return int.__repr__(value)
+    if issubclass(kind, UUID):
         return str(value)
     msg = f"an id must be text, an integer or a UUID; got {type_name(value)}"
     raise TypeError(msg)
@@ -122,8 +124,9 @@ class AuditEvent:
         Return all fields, safe for any JSON encoder and for UTF-8.
 
         Times become ISO 8601; UUIDs, decimals and what JSON does not know become text; bytes become base64;
-        sets become lists; numbers that are not finite become ``"NaN"``, ``"Infinity"``, ``"-Infinity"``; lone
-        surrogates become U+FFFD.
+        sets become lists; numbers that are not finite become ``"NaN"``, ``"Infinity"``, ``"-Infinity"``, and
+        integers beyond 64 bits text; lone surrogates become U+FFFD. What nests deeper than 100 levels, or holds
+        itself, becomes ``"…"``, so that no nesting keeps an event from going out.
         """
         return {name: json_safe(getattr(self, name)) for name in FIELDS}
 

@@ -23,7 +23,7 @@ def _reference(value: str, key: str) -> str:
 def _utc(value: datetime | None) -> datetime | None:
     if value is None:
         return None
-    if not isinstance(value, datetime):
+    if not issubclass(type(value), datetime):
         msg = f"job args key 'occurred_at' must be an aware datetime or None; got {type_name(value)}"
         raise InvalidJobArgsError(msg)
     try:

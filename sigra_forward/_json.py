@@ -2,47 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, time
 from enum import Enum
 from math import isfinite
 
+from sigra_forward._names import type_name
 
-def json_safe(value: object) -> object:
-    """Return *value* made of `dict`, `list`, `str`, `int`, finite `float`, `bool` and ``None`` only."""
+MAX_DEPTH = 100
+
+_ELLIPSIS = "…"
+
+
+def json_safe(value: object, within: tuple[int, ...] = ()) -> object:
+    """
+    Return *value* made of `dict`, `list`, `str`, `int`, finite `float`, `bool` and ``None`` only.
+
+    Args:
+        value: Anything.
+        within: The ids of the containers that *value* stands in.
+    """
     kind = type(value)
     if kind is str:
         return _text(value)  # type: ignore[arg-type]
-    if value is None or kind is int or kind is bool:
+    if value is None or kind is bool:
         return value
+    if kind is int:
+        return _integer(value)  # type: ignore[arg-type]
     if kind is float:
         return value if isfinite(value) else _not_finite(value)  # type: ignore[arg-type]
-    return _other(value)
+    if isinstance(value, (Mapping, list, tuple, set, frozenset)) and not isinstance(value, Enum):
+        return _container(value, within)
+    return _other(value, within)
 
 
-def _other(value: object) -> object:
-    if isinstance(value, Enum):
-        return json_safe(value.value)
+def _container(value: Mapping[object, object] | Iterable[object], within: tuple[int, ...]) -> object:
+    if len(within) >= MAX_DEPTH or id(value) in within:
+        return _ELLIPSIS
+    within = (*within, id(value))
     if isinstance(value, Mapping):
-        return {_text(key if isinstance(key, str) else str(key)): json_safe(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [json_safe(item) for item in value]
+        return {_key(key): json_safe(item, within) for key, item in value.items()}
+    return [json_safe(item, within) for item in value]
+
+
+def _key(key: object) -> str:
+    safe = json_safe(key)
+    return safe if type(safe) is str else str(safe)
+
+
+def _other(value: object, within: tuple[int, ...]) -> object:
+    if isinstance(value, Enum):
+        return json_safe(value.value, within)
     if isinstance(value, (date, time)):
         return value.isoformat()
     if isinstance(value, (bytes, bytearray, memoryview)):
         from base64 import b64encode
 
-        return b64encode(value).decode("ascii")
-    for plain in (str, int, float):
-        if isinstance(value, plain):
-            return json_safe(plain(value))
-    return _text(str(value))
+        return b64encode(bytes(value)).decode("ascii")
+    if isinstance(value, int):
+        return _integer(int.__pos__(value))
+    if isinstance(value, float):
+        return json_safe(float.__pos__(value))
+    return _text(_spelled(value))
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, str):
+        return str.__str__(value)  # of a subclass, str() may be the same object again
+    try:
+        return str.__str__(str(value))
+    except Exception:  # noqa: BLE001 - it is foreign, and no reason to keep an event back
+        return type_name(value)
 
 
 def _text(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _integer(value: int) -> int | str:
+    """Leave what fits in 64 bits; Python spells no more than 640 digits where its limit is set lowest."""
+    if -(2**63) <= value < 2**64:
+        return value
+    return str(value) if value.bit_length() <= 2048 else hex(value)
 
 
 def _not_finite(value: float) -> str:

@@ -8,6 +8,7 @@ MAX_LENGTH = 255
 
 # Categories Cc, Zl, Zp and Cs. A regular expression is 20 times faster than asking unicodedata per character.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_name_of_type = type.__dict__["__name__"].__get__  # a metaclass may answer for itself, and raise
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 
 REFERENCE_RULE = "1 to 255 characters, none of them a control, surrogate, line or paragraph separator"
@@ -33,4 +34,4 @@ def bounded(text: str, limit: int) -> str:
 
 def type_name(value: object) -> str:
     """Return the name of *value*'s type: all that is kept of a foreign exception."""
-    return bounded(type(value).__name__, MAX_LENGTH)
+    return bounded(_name_of_type(type(value)), MAX_LENGTH)

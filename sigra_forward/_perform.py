@@ -52,7 +52,8 @@ def perform(
         BaseException: One that is no `Exception` is told to *telemetry* and raised again: it is an order to the
             process (`KeyboardInterrupt`, `SystemExit`, a worker's interrupt).
     """
-    return run(Attempt.of_job(args, forwarders, attempt, policy, ledger), repository, telemetry, _call)
+    job = Attempt.of_job(args, forwarders, attempt, policy, ledger, telemetry)
+    return run(job, repository, telemetry, _call)
 
 
 async def aperform(
@@ -73,7 +74,8 @@ async def aperform(
     """
     from sigra_forward._bridge import acall
 
-    return await arun(Attempt.of_job(args, forwarders, attempt, policy, ledger), repository, telemetry, acall)
+    job = Attempt.of_job(args, forwarders, attempt, policy, ledger, telemetry)
+    return await arun(job, repository, telemetry, acall)
 
 
 def run(attempt: Attempt, repository: Any, telemetry: Telemetry, call: Call) -> Result:

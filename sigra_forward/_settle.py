@@ -7,6 +7,7 @@ from math import ceil, inf
 
 from attrs import frozen
 
+from sigra_forward._awaitables import close_if_awaitable
 from sigra_forward._backoff import backoff as default_backoff
 from sigra_forward._backoff import is_count
 from sigra_forward._log import log_warning
@@ -19,14 +20,16 @@ _ENDED = {Outcome.OK: COMPLETED, Outcome.CANCEL: CANCELLED}
 
 def seconds(value: object) -> float | None:
     """Return *value* if it is a finite number of at least 0, else ``None``; a bool is no number."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < inf:
-        return value
-    return None
+    kind = type(value)
+    if kind is bool or not issubclass(kind, (int, float)):
+        return None
+    plain: float = float.__pos__(value) if issubclass(kind, float) else int.__pos__(value)  # type: ignore[arg-type]
+    return plain if 0 <= plain < inf else None
 
 
 def attempt_number(value: object) -> int:
     """Return *value* as a 1-based attempt; junk counts as 1."""
-    return int(value) if is_count(value) else 1  # type: ignore[call-overload, no-any-return]
+    return int.__index__(value) if is_count(value) else 1
 
 
 @frozen
@@ -74,10 +77,12 @@ class RetryPolicy:
 
     def _curve(self, attempt: int) -> float:
         try:
-            given = seconds(self.backoff(attempt))
+            answer = self.backoff(attempt)
+            close_if_awaitable(answer)
         except Exception as exc:  # noqa: BLE001 - the host's function must not stop a retry
             log_warning("RetryPolicy.backoff raised %s: the default curve is used", type_name(exc))
             return default_backoff(attempt)
+        given = seconds(answer)
         if given is None:
             log_warning("RetryPolicy.backoff gave no finite number of seconds: the default curve is used")
             return default_backoff(attempt)

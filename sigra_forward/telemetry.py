@@ -87,7 +87,8 @@ class SignalTelemetry:
     Publish each event on its blinker signal. The default.
 
     Each subscriber is on its own: one that raises is logged, by its exception's type alone, and the others still
-    run. An async subscriber cannot be awaited here; it is logged, and does not run.
+    run. An async subscriber cannot be awaited here; it is logged, and does not run. A `BaseException` that is no
+    `Exception` goes on to the caller once the others have run: it is an order to the process.
     """
 
     _SIGNALS = {
@@ -102,14 +103,20 @@ class SignalTelemetry:
         signal = self._SIGNALS[type(event)]
         if not signal.receivers or signal.is_muted:
             return
+        order: BaseException | None = None
         for subscriber in signal.receivers_for(event.forwarder):
             try:
                 answer = subscriber(event.forwarder, event=event)
             except Exception as exc:  # noqa: BLE001 - a subscriber never changes the outcome of a job
                 log_error("a subscriber of %s raised %s", signal.name, type_name(exc))
                 continue
+            except BaseException as exc:  # noqa: BLE001 - raised again below
+                order = exc
+                continue
             if answer is not None and close_if_awaitable(answer):
                 log_error("a subscriber of %s is async and did not run: subscribe a plain function", signal.name)
+        if order is not None:
+            raise order
 
 
 class LoggingTelemetry:

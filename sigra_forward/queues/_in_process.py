@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from contextlib import suppress
 from heapq import heappop, heappush
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, NamedTuple
@@ -99,7 +100,7 @@ class InProcessQueue:
 
         Raises:
             QueueFullError: The lane is full.
-            EnqueueError: The queue is closed or not bound, or there is no such forwarder.
+            EnqueueError: The queue is closed or not bound, there is no such forwarder, or no thread can be started.
         """
         lane = self._lanes.get(args.forwarder)
         if lane is None:
@@ -119,8 +120,15 @@ class InProcessQueue:
 
         Returns:
             The jobs that were not done. One that hangs in its forwarder is among them, and may still end well.
+
+        Raises:
+            ConfigurationError: *timeout* is no finite number of seconds of at least 0.
         """
-        until = self._clock.monotonic() + (self._drain_timeout if timeout is None else timeout)
+        patience = seconds(self._drain_timeout if timeout is None else timeout)
+        if patience is None:
+            msg = "InProcessQueue.close(timeout=...) must be a finite number of seconds of at least 0"
+            raise ConfigurationError(msg)
+        until = self._clock.monotonic() + patience
         for lane in self._lanes.values():
             lane.stop(until)
         undone = [job for lane in self._lanes.values() for job in lane.join()]
@@ -163,7 +171,8 @@ class _Lane:
         self._order = 0
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._running)
+        with self._changed:  # or a job on its way from running to backing off would be in neither
+            return len(self._waiting) + len(self._running)
 
     def put(self, args: JobArgs) -> None:
         with self._changed:
@@ -173,9 +182,9 @@ class _Lane:
             if len(self) >= self._capacity:
                 msg = f"the lane of {self._name!r} is full: {self._capacity} jobs wait, run or back off"
                 raise QueueFullError(msg)
-            self._push(self._clock.monotonic(), args, 1)
-            if self._idle < len(self._waiting) and len(self._threads) < self._workers:
+            if self._idle <= len(self._waiting) and len(self._threads) < self._workers:
                 self._start_thread()
+            self._push(self._clock.monotonic(), args, 1)
 
     def stop(self, moment: float) -> None:
         """Take no further jobs, and none at all after *moment*."""
@@ -201,8 +210,14 @@ class _Lane:
 
     def _start_thread(self) -> None:
         thread = Thread(target=self._work, name=f"sigra-forward-{self._name}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the process has too many, or is ending
+            if not self._threads:
+                msg = "the InProcessQueue cannot start a thread"
+                raise EnqueueError(msg) from None
+        else:
+            self._threads.append(thread)
 
     def _push(self, due: float, args: JobArgs, attempt: int) -> None:
         self._order += 1
@@ -226,7 +241,8 @@ class _Lane:
         policy = self._audit_forward.routes[self._name].policy or self._audit_forward.policy
         settlement = settle(Result(Outcome.ERROR, kind), job.attempt, policy)
         if settlement.state is State.DISCARDED:
-            emit(self._audit_forward.telemetry, Discarded(*job.named(), kind))
+            with suppress(BaseException):  # telemetry may be what raised: it must not end this thread
+                emit(self._audit_forward.telemetry, Discarded(*job.named(), kind))
         return settlement
 
     def _take(self) -> _Job | None:
@@ -263,4 +279,4 @@ class _Lane:
             return False
         if self._clock.monotonic() >= self._stop_at:
             return True
-        return not self._running and not any(job.due <= self._stop_at for job in self._waiting[:1])
+        return not self._running and not any(job.due < self._stop_at for job in self._waiting[:1])

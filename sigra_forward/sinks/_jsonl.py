@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
+from sigra_forward._backoff import is_count
 from sigra_forward._outcome import Ack
 from sigra_forward._settle import seconds
 from sigra_forward.errors import ConfigurationError, MissingDependencyError, SinkError
@@ -20,7 +22,7 @@ except ImportError as exc:  # Windows
     raise MissingDependencyError(_msg, name=exc.name) from exc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sigra_forward._event import AuditEvent
 
@@ -35,7 +37,8 @@ class JSONLForwarder:
     The file is opened with each batch, so a rename from outside rotates it, and nothing is held between batches or
     over a fork. Each batch is one write, under an advisory lock (``flock``) on the file. A last line that a crash
     left torn is ended there first; never truncated: its event was never acknowledged and comes again, whole. A
-    repeat carries the same ``id`` and ``source``.
+    repeat carries the same ``id`` and ``source``. The lines are ASCII, so that a torn one can be decoded too, and no
+    text of an event is taken for a line break.
 
     Args:
         path: The file. It is created with permissions 0600; those of an existing one are left alone.
@@ -44,7 +47,7 @@ class JSONLForwarder:
         max_events: The largest batch.
 
     Raises:
-        ConfigurationError: *deadline* or *path* makes no sense.
+        ConfigurationError: An option makes no sense.
     """
 
     def __init__(
@@ -55,13 +58,16 @@ class JSONLForwarder:
         deadline: float = 10.0,
         max_events: int = 1000,
     ) -> None:
-        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        if not isinstance(path, (str, os.PathLike)) or str(path) in {"", "."} or "\x00" in str(path):
             msg = "JSONLForwarder(path=...) must be the path of a file"
             raise ConfigurationError(msg)
         if not seconds(deadline):
             msg = "JSONLForwarder(deadline=...) must be a finite number of seconds above 0"
             raise ConfigurationError(msg)
-        self.path = Path(path)
+        if not is_count(max_events):
+            msg = "JSONLForwarder(max_events=...) must be an integer of at least 1"
+            raise ConfigurationError(msg)
+        self.path = Path(path).absolute()
         self.deadline = deadline
         self.max_events = max_events
         self._fsync = fsync
@@ -99,30 +105,58 @@ class JSONLForwarder:
         return answers
 
     def _append(self, lines: bytes) -> int:
-        until = monotonic() + self.deadline
-        is_new = not self.path.exists()
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if not S_ISREG(os.fstat(file).st_mode):
-                reason = "not_a_file"
-                raise SinkError(reason, detail="the path of a JSONLForwarder must be a regular file")
-            _lock(file, until)
+        with self._locked(monotonic() + self.deadline) as file:
             offset = os.lseek(file, 0, os.SEEK_END)
+            if self._fsync and not offset:
+                _fsync_directory(self.path.parent)
             if offset and os.pread(file, 1, offset - 1) != b"\n":
                 lines = b"\n" + lines
                 offset += 1
             _write_all(file, lines)
             if self._fsync:
                 os.fsync(file)
-        finally:
-            os.close(file)  # and with it the lock
-        if is_new and self._fsync:
-            _fsync_directory(self.path.parent)
         return offset
+
+    @contextmanager
+    def _locked(self, until: float) -> Iterator[int]:
+        """Open the file that has the path, and lock it: while we wait for the lock, it may be renamed."""
+        while True:
+            file = _open(self.path)
+            try:
+                _lock(file, until)
+                if _has_path(file, self.path):
+                    yield file
+                    return
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing does not, where a child forked meanwhile has the file too
+                os.close(file)
 
 
 def _line(event: AuditEvent) -> bytes:
-    return json.dumps(event.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(event.to_dict(), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    try:
+        file = os.open(path, flags | os.O_EXCL, 0o600)
+    except FileExistsError:
+        file = os.open(path, flags, 0o600)
+    else:
+        with suppress(PermissionError):  # a file system without permissions
+            os.fchmod(file, 0o600)  # whatever the umask left of it
+    if S_ISREG(os.fstat(file).st_mode):
+        return file
+    os.close(file)
+    reason = "not_a_file"
+    raise SinkError(reason, detail="the path of a JSONLForwarder must be a regular file")
+
+
+def _has_path(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: int, until: float) -> None:

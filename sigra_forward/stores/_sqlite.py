@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 REQUIRED = ("id", "action", "occurred_at")
 
+_OTHER_IDS = tuple(name for name in FIELDS if name.endswith("_id"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _PARENTS_CONNECTIONS: list[object] = []
 
@@ -44,8 +45,8 @@ class SQLiteAuditRepository:
         columns: The column of each field of `AuditEvent` whose name is not the field's own. A field without a column
             in the table is left at its default; ``id``, ``action`` and ``occurred_at`` must have one.
         extra: Further columns of the table to hand on in ``AuditEvent.extra``.
-        id_type: `str`, `int` or `UUID`: what the ids are. A UUID may be stored as text with or without hyphens, or as
-            16 bytes. An id that cannot be one is not found.
+        id_type: `str`, `int` or `UUID`: what the ids are. A UUID may be stored as text in lower or in upper case, with
+            or without hyphens, or as 16 bytes. An id that cannot be one is not found.
         tz: The zone of times that are stored as text without an offset. Without it such a time is an error.
         epoch_unit: Seconds per unit of times that are stored as numbers since 1970: 0.001 for milliseconds.
         source: The permanent name of this table, set on every event.
@@ -92,25 +93,23 @@ class SQLiteAuditRepository:
         Raises:
             ConfigurationError: The table, or a column that must be there, is not.
             sqlite3.Error: The database cannot be read now.
-            ValueError: The row cannot be told as an `AuditEvent`: its metadata is no JSON object, or a time no time.
+            ValueError, TypeError: The row cannot be told as an `AuditEvent`: its metadata is no JSON object, or a
+                time no time.
         """
         keys = _SPELLINGS[self._id_type](audit_event_id)
         if not keys:
             return None
         with self._connection() as connection:
-            query = self._query or self._plan(connection)
+            query = self._planned(connection)
             places = ",".join("?" * len(keys))
-            try:
-                rows = connection.execute(f"{query.select} ({places}) LIMIT 1", keys).fetchall()
-            except sqlite3.OperationalError:
-                self._query = None  # the table may have changed: look at it again next time
-                raise
+            rows = connection.execute(f"{query.select} ({places}) LIMIT 1", keys).fetchall()
         return self._event(query.fields, rows[0]) if rows else None
 
     def close(self) -> None:
         """Close the connections that are not in use. A later `get` opens one anew."""
-        while self._free:
-            self._free.pop().close()
+        with suppress(IndexError):  # none is left
+            while True:
+                self._free.pop().close()
 
     def forget(self) -> None:
         """Leave the parent process its connections: SQLite forbids even closing them after a fork."""
@@ -133,10 +132,17 @@ class SQLiteAuditRepository:
             raise
         self._free.append(connection)
 
-    def _plan(self, connection: sqlite3.Connection) -> _Query:
-        """Find the columns. SQLite would take a misspelt one, in its quotes, for a text."""
+    def _planned(self, connection: sqlite3.Connection) -> _Query:
+        """Return the query for the schema as it is now: the host may alter its table while we run."""
+        ((version,),) = connection.execute("PRAGMA schema_version").fetchall()
+        query = self._query
+        if query is None or query.version != version:
+            self._query = query = self._plan(connection, version)
+        return query
+
+    def _plan(self, connection: sqlite3.Connection, version: int) -> _Query:
         found = connection.execute("SELECT name FROM pragma_table_xinfo(?)", (self._table,)).fetchall()
-        existing = {name.casefold(): name for (name,) in found}
+        existing = {_folded(name): name for (name,) in found}
         if not existing:
             msg = f"the database has no table {self._table!r}: SQLiteAuditRepository(table=...) names the audit table"
             raise ConfigurationError(msg)
@@ -144,21 +150,22 @@ class SQLiteAuditRepository:
         missing = [
             f"{name}={column!r}"
             for name, column in wanted.items()
-            if column.casefold() not in existing and (name in REQUIRED or name in self._columns)
+            if _folded(column) not in existing and (name in REQUIRED or name in self._columns)
         ]
-        missing += [f"extra {column!r}" for column in self._extra if column.casefold() not in existing]
+        missing += [f"extra {column!r}" for column in self._extra if _folded(column) not in existing]
         if missing:
             msg = f"table {self._table!r} has no column for {', '.join(missing)}; it has {', '.join(existing.values())}"
             raise ConfigurationError(msg)
-        fields = {name: column for name, column in wanted.items() if column.casefold() in existing}
-        selected = ", ".join(_quoted(column) for column in (*fields.values(), *self._extra))
-        select = f"SELECT {selected} FROM {_quoted(self._table)} WHERE {_quoted(fields['id'])} IN"  # noqa: S608 - quoted
-        self._query = _Query(select, tuple(fields))
-        return self._query
+        fields = {name: column for name, column in wanted.items() if _folded(column) in existing}
+        selected = ", ".join(_column(column) for column in (*fields.values(), *self._extra))
+        select = f"SELECT {selected} FROM {_quoted(self._table)} AS t WHERE {_column(fields['id'])} IN"  # noqa: S608 - quoted
+        return _Query(version, select, tuple(fields))
 
     def _event(self, fields: tuple[str, ...], row: tuple[object, ...]) -> AuditEvent:
         values: dict[str, Any] = dict(zip(fields, row, strict=False))
         values["id"] = _spelled(values["id"], self._id_type)
+        for name in _OTHER_IDS:
+            values[name] = _uuid_text(values.get(name))
         values["metadata"] = _metadata(values.get("metadata"))
         for name in ("occurred_at", "inserted_at"):
             if values.get(name) is not None:
@@ -169,6 +176,7 @@ class SQLiteAuditRepository:
 
 @frozen
 class _Query:
+    version: int
     select: str
     fields: tuple[str, ...]
 
@@ -223,7 +231,8 @@ def _uuid_keys(text: str) -> tuple[object, ...]:
         uuid = UUID(text)
     except ValueError:
         return ()
-    return (str(uuid), uuid.hex, uuid.bytes)
+    texts = (str(uuid), uuid.hex)
+    return (*texts, *map(str.upper, texts), uuid.bytes)
 
 
 _SPELLINGS: dict[type, Callable[[str], tuple[object, ...]]] = {
@@ -234,17 +243,20 @@ _SPELLINGS: dict[type, Callable[[str], tuple[object, ...]]] = {
 
 
 def _spelled(value: object, id_type: type) -> object:
-    if id_type is not UUID:
-        return value
-    if isinstance(value, bytes):
-        return str(UUID(bytes=value))
-    return str(UUID(value)) if isinstance(value, str) else value
+    if id_type is UUID and isinstance(value, str):
+        return str(UUID(value))
+    return _uuid_text(value)
+
+
+def _uuid_text(value: object) -> object:
+    """Spell 16 bytes as the UUID that they must be, for no other id is stored as bytes."""
+    return str(UUID(bytes=value)) if isinstance(value, bytes) and len(value) == 16 else value
 
 
 def _metadata(value: object) -> dict[str, object]:
-    if value is None:
-        return {}
     metadata = json.loads(value) if isinstance(value, (str, bytes)) else value
+    if metadata is None:  # NULL, or the text null
+        return {}
     if not isinstance(metadata, dict):
         msg = f"metadata must be a JSON object as text; it is a {type_name(metadata)}"
         raise TypeError(msg)
@@ -255,9 +267,19 @@ def _quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+def _column(name: str) -> str:
+    """Tell a column by its table, for SQLite takes a bare name that it does not find, in its quotes, for a text."""
+    return f"t.{_quoted(name)}"
+
+
+def _folded(identifier: str) -> bytes:
+    """Fold the case of ASCII alone, as SQLite does."""
+    return identifier.encode().lower()
+
+
 def _check_identifier(name: object) -> None:
-    if not isinstance(name, str) or not name or "\x00" in name:
-        msg = "a table or column name must be a str that is not empty and has no NUL in it"
+    if not isinstance(name, str) or not name or "\x00" in name or not _text_key(name):
+        msg = "a table or column name must be a str that is not empty, with no NUL and no lone surrogate in it"
         raise ConfigurationError(msg)
 
 
@@ -278,7 +300,7 @@ def _check_options(
         )
         and os.fspath(database) not in {"", ":memory:"},
         f"columns names {', '.join(map(repr, unknown))}, which it cannot place: see AuditEvent's fields": not unknown,
-        "extra must be a tuple of column names": not isinstance(extra, str),
+        "extra must be a tuple of column names": isinstance(extra, (tuple, list)),
         "id_type must be str, int or uuid.UUID": id_type in (str, int, UUID),
         "tz must be a tzinfo, such as datetime.timezone.utc": tz is None or isinstance(tz, tzinfo),
         "epoch_unit must be a number of seconds above 0": bool(seconds(epoch_unit)),

@@ -40,17 +40,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load what needs pytest on first use, with its asserts rewritten so that a failure shows the values."""
+    """Load what needs pytest on first use."""
     if name == "isolate_signals":
         from sigra_forward.testing import _fixtures
 
         return _fixtures.isolate_signals
     if name in {"AuditRepositoryContract", "ForwarderContract", "JobQueueContract"}:
-        from importlib import import_module
+        from sigra_forward.testing import contracts
 
-        import pytest
-
-        pytest.register_assert_rewrite("sigra_forward.testing.contracts")
-        return getattr(import_module("sigra_forward.testing.contracts"), name)
+        return getattr(contracts, name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

@@ -26,15 +26,9 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         """Move on by *seconds*, and wake everyone who waits."""
-        self._move_to(self._now + seconds)
-
-    def _move_to(self, moment: float) -> None:
         with self._changed:
-            self._now = moment
-            waiting = {condition for condition, _ in self._waiting}
-        for condition in waiting:
-            with condition:
-                condition.notify_all()
+            self._now += seconds
+        self._wake()
 
     def advance_to_next(self, timeout: float = 10.0) -> float:
         """
@@ -46,8 +40,8 @@ class FakeClock:
         with self._changed:
             in_time = self._changed.wait_for(self._moments, timeout)
             assert in_time, "nobody waits for this clock"
-            moment = min(self._moments())
-        self._move_to(moment)
+            self._now = moment = min(self._moments())
+        self._wake()
         return moment
 
     def wait_until(self, condition: Condition, moment: float | None) -> None:
@@ -61,6 +55,13 @@ class FakeClock:
         condition.wait()
         with self._changed:
             self._waiting -= Counter([key])
+
+    def _wake(self) -> None:
+        with self._changed:
+            waiting = {condition for condition, _ in self._waiting}
+        for condition in waiting:
+            with condition:
+                condition.notify_all()
 
     def _moments(self) -> list[float]:
         return [moment for _, moment in self._waiting if moment is not None and moment > self._now]

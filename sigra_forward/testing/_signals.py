@@ -12,12 +12,11 @@ from sigra_forward import signals
 def isolated_signals() -> Iterator[None]:
     """Run the ``with`` block with no subscriber on any signal of the library, and bring back those that were there."""
     ours = [getattr(signals, name) for name in signals.__all__]
-    before = [dict(vars(signal)) for signal in ours]
+    before = [vars(signal) for signal in ours]
     for signal in ours:
-        vars(signal).update(vars(type(signal)(signal.name, signal.__doc__)))
+        signal.__dict__ = vars(type(signal)(signal.name, signal.__doc__))
     try:
         yield
     finally:
         for signal, state in zip(ours, before, strict=True):
-            vars(signal).clear()
-            vars(signal).update(state)
+            signal.__dict__ = state

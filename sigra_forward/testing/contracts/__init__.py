@@ -1,13 +1,18 @@
 """
 The public contract suites: subclass one in your tests, give it what it asks for, and pytest holds you to the port.
 
-What a suite needs of you are the methods and fixtures that raise `NotImplementedError` here.
+What a suite needs of you stands in its docstring: fixtures, which may also come from a ``conftest.py``, and methods.
 """
 
 from __future__ import annotations
 
-from sigra_forward.testing.contracts._audit_repository import AuditRepositoryContract
-from sigra_forward.testing.contracts._forwarder import ForwarderContract
-from sigra_forward.testing.contracts._job_queue import JobQueueContract
+import pytest
+
+# Before they are imported, so that a failure shows the values.
+pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in ("_audit_repository", "_forwarder", "_job_queue")))
+
+from sigra_forward.testing.contracts._audit_repository import AuditRepositoryContract  # noqa: E402
+from sigra_forward.testing.contracts._forwarder import ForwarderContract  # noqa: E402
+from sigra_forward.testing.contracts._job_queue import JobQueueContract  # noqa: E402
 
 __all__ = ["AuditRepositoryContract", "ForwarderContract", "JobQueueContract"]

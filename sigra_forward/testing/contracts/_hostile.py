@@ -1,6 +1,8 @@
-"""Text that has broken adapters before."""
+"""What has broken adapters before: odd text, several threads at once, and calls that do not come back."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 HOSTILE_TEXTS = {
     "empty": "",
@@ -11,6 +13,7 @@ HOSTILE_TEXTS = {
     "escape": "\x1b[31mred\x1b[0m",
     "quotes": "'; DROP TABLE audit_events; -- \" ` \\",
     "braces": "%s %(x)s {0} ${x} {{x}}",
+    "wildcard": "%",
     "surrogate": "a\ud800b",
     "astral": "🔐 ḿ̃ ﷽ مرحبا",
     "uuid_braces": "{7d44e1e5-6f3c-4e2f-8f0a-9d6d8a1b2c3d}",
@@ -20,10 +23,34 @@ HOSTILE_TEXTS = {
 """Texts by name."""
 
 
-def run_in_threads(functions: list[object]) -> None:
+def run_in_threads(functions: Sequence[Callable[[], object]]) -> None:
     """Call all *functions* at once, each in a thread of its own, and raise the first error."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(len(functions)) as pool:
-        for future in [pool.submit(function) for function in functions]:  # type: ignore[arg-type]
+        for future in [pool.submit(function) for function in functions]:
             future.result()
+
+
+def within(seconds: float, function: Callable[..., object], *arguments: object) -> object:
+    """
+    Call *function*, and return what it returns or raise what it raises.
+
+    Raises:
+        AssertionError: It is not back after *seconds*; it is left to itself then.
+    """
+    from concurrent.futures import Future, wait
+    from threading import Thread
+
+    future: Future[object] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as exc:  # noqa: BLE001 - raised again by the caller
+            future.set_exception(exc)
+
+    Thread(target=call, daemon=True).start()
+    in_time, _ = wait([future], seconds)
+    assert in_time, f"it took longer than {seconds:g} s"
+    return future.result()
