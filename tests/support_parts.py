@@ -8,7 +8,7 @@ from collections.abc import Callable
 from textwrap import dedent
 from threading import Event, Thread
 
-PATIENCE = 60.0
+PATIENCE = 10.0
 """Seconds after which a test gives up on another process or thread."""
 
 

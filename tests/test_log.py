@@ -22,3 +22,22 @@ def test_lines_go_to_the_logger_of_the_library(
 
     assert [("sigra_forward", level, "closing it raised OSError")] == caplog.record_tuples
     assert [None] == [record.exc_info for record in caplog.records]
+
+
+def test_a_filter_that_raises_stops_nothing() -> None:
+    """A host's broken logging filter loses the line, and raises nothing into the library."""
+    raised: list[str] = []
+
+    def broken(record: logging.LogRecord) -> bool:
+        raised.append(record.msg)
+        msg = "broken"
+        raise ValueError(msg)
+
+    logger = logging.getLogger("sigra_forward")
+    logger.addFilter(broken)
+    try:
+        log_error("a line")
+    finally:
+        logger.removeFilter(broken)
+
+    assert ["a line"] == raised

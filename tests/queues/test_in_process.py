@@ -110,7 +110,7 @@ class Host:
         **options: object,
     ) -> None:
         self.clock = FakeClock()
-        self.queue = queue or InProcessQueue(clock=self.clock, **options)
+        self.queue = InProcessQueue(clock=self.clock, **options) if queue is None else queue
         self.telemetry = telemetry or RecordingTelemetry()
         self.repository = InMemoryAuditRepository()
         self.audit_forward = AuditForward(
@@ -132,7 +132,7 @@ class Host:
     def wait_backing_off(self, count: int = 1) -> None:
         """Wait until so many jobs back off."""
         lane = self.queue._lanes["sink"]
-        wait_until(lambda: len(lane._waiting) == count and not lane._running)
+        wait_until(lambda: [job.attempt > 1 for job in list(lane._waiting)] == [True] * count and not lane._running)
 
     def wait_closing(self) -> None:
         """Wait until close has begun."""
