@@ -41,13 +41,8 @@ def _container(value: Mapping[object, object] | Iterable[object], within: tuple[
         return _ELLIPSIS
     within = (*within, id(value))
     if isinstance(value, Mapping):
-        return {_key(key): json_safe(item, within) for key, item in value.items()}
+        return {str(json_safe(key)): json_safe(item, within) for key, item in value.items()}
     return [json_safe(item, within) for item in value]
-
-
-def _key(key: object) -> str:
-    safe = json_safe(key)
-    return safe if type(safe) is str else str(safe)
 
 
 def _other(value: object, within: tuple[int, ...]) -> object:
@@ -58,7 +53,7 @@ def _other(value: object, within: tuple[int, ...]) -> object:
     if isinstance(value, (bytes, bytearray, memoryview)):
         from base64 import b64encode
 
-        return b64encode(bytes(value)).decode("ascii")
+        return b64encode(bytes(value)).decode()
     if isinstance(value, int):
         return _integer(int.__pos__(value))
     if isinstance(value, float):
