@@ -37,7 +37,8 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_core.py $(ARGS)
 
 mutation: $(VENV)/.mutation
-	$(BIN)/mutmut run $(ARGS)
+	CI=1 $(BIN)/mutmut run $(ARGS)
+	$(BIN)/mutmut results
 
 ci:
 	.ci/run

@@ -169,15 +169,12 @@ class Attempt:
         if settled.outcome is Outcome.OK:
             emit(telemetry, Delivered(*self._named()))
             return settled
-        settlement = settled.settlement
+        settlement: Any = settled.settlement
         kind = None if settled.exception is None else type_name(settled.exception)
-        retry_in = settlement.retry_in if settlement else None
-        emit(
-            telemetry,
-            Failed(*self._named(), settled.outcome, settled.reason, settled.detail, kind, retry_in),
-        )
+        reason = settled.reason
+        emit(telemetry, Failed(*self._named(), settled.outcome, reason, settled.detail, kind, settlement.retry_in))
         if settlement is DISCARDED:
-            emit(telemetry, Discarded(*self._named(), settled.reason))
+            emit(telemetry, Discarded(*self._named(), reason))
         return settled
 
     def interrupted(self, exc: BaseException, telemetry: Telemetry) -> None:

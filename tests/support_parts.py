@@ -53,6 +53,10 @@ class InThread:
         """Tell whether it has returned or raised."""
         return self._done.is_set()
 
+    def wait(self, seconds: float) -> None:
+        """Wait for it, but no longer than so many *seconds*."""
+        self._done.wait(seconds)
+
     def result(self) -> object:
         """Wait, and return or raise."""
         assert self._done.wait(PATIENCE), "it is not back"

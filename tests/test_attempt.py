@@ -102,6 +102,13 @@ class TestOfJob:
         assert CancelReason.INVALID_JOB_ARGS is attempt.ended.reason
         assert ("", "", None) == (attempt.forwarder, attempt.audit_event_id, attempt.occurred_at)
 
+    def test_no_forwarder(self) -> None:
+        """A registered object that cannot forward ends the job, with what is wrong with it."""
+        ended = of_job(forwarders={"siem": object()}).ended
+
+        assert CancelReason.UNKNOWN_FORWARDER is ended.reason
+        assert ConfigurationError is type(ended.exception)
+
     def test_unknown(self) -> None:
         """A name that is not registered ends the job, and is told."""
         attempt = of_job(JobArgs("nobody", "17"))

@@ -30,6 +30,7 @@ from sigra_forward import (
     State,
 )
 from sigra_forward._dispatch import BREAKER_SECONDS, ENQUEUE_BUDGET
+from sigra_forward._names import type_name
 from sigra_forward.errors import QueueFullError
 from sigra_forward.telemetry import Delivered, Discarded, Enqueued, Failed
 from sigra_forward.testing import (
@@ -753,7 +754,8 @@ def test_junk_instead_of_an_event_is_logged_and_sends_nothing(
 
     assert {} == send(bind({"siem": sink}), junk)
     assert [] == sink.events
-    assert ["ERROR"] == [record.levelname for record in caplog.records]
+    message = f"dispatch got a {type_name(junk)} and sent nothing: it takes an AuditEvent"
+    assert [("sigra_forward", logging.ERROR, message)] == caplog.record_tuples
 
 
 class Mute(Exception):
@@ -846,8 +848,8 @@ def test_an_event_of_another_source_is_logged_and_sends_nothing(
 
     assert {} == send(audit_forward, make_event(source="payroll_audit"))
     assert [] == sink.events
-    assert "'payroll_audit'" in caplog.text
-    assert "'billing_audit'" in caplog.text
+    message = "dispatch sent nothing: the event is of source 'payroll_audit', this AuditForward serves 'billing_audit'"
+    assert [message] == caplog.messages
 
 
 def test_an_event_that_names_no_source_gets_the_repositorys(send: Send, bind: Bind) -> None:
@@ -894,7 +896,7 @@ def test_an_event_that_cannot_be_stamped_is_logged_and_does_not_raise(
     audit_forward = bind({"siem": RecordingForwarder()}, repository=InMemoryAuditRepository(source="billing_audit"))
 
     assert {} == send(audit_forward, OwnEvent(7))
-    assert "OwnEvent" in caplog.text
+    assert ["dispatch sent nothing: copying the OwnEvent raised TypeError"] == caplog.messages
 
 
 def test_a_hosts_own_kind_of_event_is_forwarded(send: Send, bind: Bind) -> None:

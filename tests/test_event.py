@@ -286,6 +286,8 @@ def test_events_are_equal_in_all_fields(name: str) -> None:
         pytest.param(UUID_TEXT, UUID_TEXT, id="canonical-uuid"),
         pytest.param(f"audit:{UUID_TEXT.upper()}", UUID_TEXT.upper(), id="upper-case"),
         pytest.param(f"audit:{UUID_TEXT.replace('-', '')}", UUID_TEXT.replace("-", ""), id="without-dashes"),
+        pytest.param(f"audit:A{UUID_TEXT[1:]}", f"A{UUID_TEXT[1:]}", id="one-upper-case-digit"),
+        pytest.param(f"audit:{UUID_TEXT[:23]}{UUID_TEXT[24:]}", f"{UUID_TEXT[:23]}{UUID_TEXT[24:]}", id="a-dash-less"),
         pytest.param(f"audit:{{{UUID_TEXT}}}", f"{{{UUID_TEXT}}}", id="in-braces"),
         pytest.param(f"audit:{UUID_TEXT}0", f"{UUID_TEXT}0", id="a-digit-more"),
         pytest.param(f"audit:0{UUID_TEXT}", f"0{UUID_TEXT}", id="a-digit-before"),

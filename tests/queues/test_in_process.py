@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Event
@@ -359,14 +361,26 @@ def test_each_forwarder_has_a_capacity_of_its_own(make_host: Callable[..., Host]
 
 
 def test_a_job_is_counted_at_every_moment(make_host: Callable[..., Host]) -> None:
-    """One that is on its way from running to waiting is still there: an empty queue has nothing to do."""
-    host = make_host(RaisingForwarder(ValueError()), max_attempts=500, backoff=lambda _: 0)
+    """One that fails while the queue is counted is not in neither place: an empty queue has nothing to do."""
+    gate = Gate()
+    host = make_host(gate)
     host.enqueue()
+    gate.wait_entered()
+    lane = host.queue._lanes["sink"]
+    (job,) = lane._running
 
-    while len(host.queue):
-        continue
+    class FailsMeanwhile(list):
+        def __len__(self) -> int:
+            before = super().__len__()
+            failing = InThread(lane._done, job, Settlement(State.RETRYABLE, 10))
+            failing.wait(0.05)
+            return before
 
-    assert 1 == len(host.telemetry.of(Discarded))
+    lane._waiting = FailsMeanwhile()
+
+    assert 1 == len(host.queue)
+    lane._waiting = list(lane._waiting)
+    gate.opened.set()
 
 
 # Lanes and threads
@@ -584,8 +598,28 @@ def test_close_hands_back_a_job_that_hangs(make_host: Callable[..., Host]) -> No
     assert ([hanging, behind], 0) == (closing.result(), len(host.queue))
     gate.opened.set()
     host.telemetry.wait_for(lambda _: host.telemetry.of(Delivered))
-    wait_until(lambda: not threads_of("sink") or not any(t.is_alive() for t in host.queue._lanes["sink"]._threads))
+    wait_until(lambda: not any(thread.is_alive() for thread in host.queue._lanes["sink"]._threads))
     assert [hanging.audit_event_id] == gate.ids
+
+
+def test_idle_threads_wait_for_the_deadline_and_end(make_host: Callable[..., Host]) -> None:
+    """While a job may still fail and fall due again they are needed, and behind the deadline nothing is."""
+    gate = Gate()
+    host = make_host({"two": gate}, workers=2)
+    hanging = host.enqueue("two")
+    gate.wait_entered()
+    lane = host.queue._lanes["two"]
+    with lane._changed:
+        lane._start_thread()
+    closing = InThread(host.queue.close, 25)
+    wait_until(lambda: [waiters for (_, moment), waiters in list(host.clock._waiting.items()) if moment == 25] == [2])
+
+    host.clock.advance(25)
+
+    assert [hanging] == closing.result()
+    wait_until(lambda: len(threads_of("two")) == 1)
+    gate.opened.set()
+    wait_until(lambda: not threads_of("two"))
 
 
 def test_close_takes_the_timeout_of_the_queue_where_it_is_given_none(make_host: Callable[..., Host]) -> None:
@@ -650,6 +684,19 @@ def test_a_job_may_close_the_queue(make_host: Callable[..., Host]) -> None:
 
     wait_until(lambda: closed)
     assert [[args]] == closed
+
+
+def test_a_closed_queue_is_let_go_of() -> None:
+    """The interpreter's exit does not hold it any more, nor the hosts and sinks behind it."""
+    queue = InProcessQueue()
+    AuditForward(InMemoryAuditRepository(), {"sink": RecordingForwarder()}, queue=queue)
+    held = weakref.ref(queue)
+    queue.close()
+
+    del queue
+    gc.collect()
+
+    assert held() is None
 
 
 def test_a_queue_that_is_not_bound_can_be_closed() -> None:

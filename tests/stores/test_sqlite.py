@@ -453,6 +453,27 @@ def test_a_column_that_must_be_there_is_missed_when_it_is_dropped(table: Host) -
         assert "session.create" == repository.get("1").action
 
 
+def test_a_column_that_is_dropped_in_the_midst_of_a_call_is_an_error(table: Host) -> None:
+    """Between the look at the table and the query there is a moment: then the call fails, and the next is right."""
+
+    class Overtaken(SQLiteAuditRepository):
+        def _planned(self, connection: sqlite3.Connection) -> object:
+            query = super()._planned(connection)
+            for statement in statements:
+                table.run(statement)
+            statements.clear()
+            return query
+
+    statements = ["ALTER TABLE audit_events RENAME COLUMN outcome TO result"]
+    table.run("ALTER TABLE audit_events ADD COLUMN outcome DEFAULT 'success'")
+    table.insert()
+    with closing(Overtaken(table.path)) as repository:
+        with pytest.raises(sqlite3.OperationalError, match="no such column"):
+            repository.get("1")
+
+        assert repository.get("1").outcome is None
+
+
 def test_columns_may_change_places(table: Host) -> None:
     """A table that is rebuilt with its columns in another order is read by their names."""
     table.insert()

@@ -128,7 +128,8 @@ def test_a_fake_clock_moves_on_to_the_next_moment() -> None:
 def test_a_fake_clock_waits_for_somebody_to_wait() -> None:
     """It can be told to move on before there is a moment to move to."""
     clock = FakeClock()
-    moving = InThread(clock.advance_to_next)
+    moving = InThread(clock.advance_to_next, 1000)
+    wait_until(lambda: clock._changed._waiters)
 
     waiter = Waiter(clock, 10)
 
