@@ -12,6 +12,7 @@ from attrs import evolve
 from sigra_forward._awaitables import close_if_awaitable
 from sigra_forward._event import AuditEvent, is_event
 from sigra_forward._job_args import JobArgs
+from sigra_forward._log import log_error
 from sigra_forward._names import bounded, type_name
 from sigra_forward._outcome import COMPLETED, DISCARDED, Ack, CancelReason, Fault, Outcome, Result, Settlement
 from sigra_forward._route import Dispatch, Route
@@ -185,7 +186,11 @@ class Attempt:
     def _settle(self, result: Result) -> Settlement:
         if self.final and result.outcome is Outcome.ERROR:
             return DISCARDED
-        return settle(result, self.number, self.policy)
+        try:
+            return settle(result, self.number, self.policy)
+        except Exception as exc:  # noqa: BLE001 - a host's subclass of the policy
+            log_error("the RetryPolicy raised %s: the default one decides", type_name(exc))
+            return settle(result, self.number, DEFAULT_POLICY)
 
     def _named(self) -> tuple[str, str, str | None, int, Dispatch]:
         return self.forwarder, self.audit_event_id, self.action, self.number, self.dispatch

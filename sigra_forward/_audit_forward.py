@@ -69,6 +69,7 @@ class AuditForward:
     ) -> None:
         _require_methods("repository", repository, "get")
         _require_methods("telemetry", telemetry, "emit")
+        _require_methods("clock", clock, "monotonic", "wait_until")
         if queue is not None:
             _require_methods("queue", queue, "bind", "enqueue")
         if not isinstance(policy, RetryPolicy):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Condition
+from threading import TIMEOUT_MAX, Condition
 from time import monotonic
 from typing import Protocol
 
@@ -32,7 +32,12 @@ class SystemClock:
 
     def wait_until(self, condition: Condition, moment: float | None) -> None:
         """Wait in real time."""
-        condition.wait(None if moment is None else max(0.0, moment - monotonic()))
+        wait_at_most(condition, None if moment is None else moment - monotonic())
+
+
+def wait_at_most(condition: Condition, seconds: float | None) -> None:
+    """Wait on *condition* for *seconds*, or for as long as the platform can; ``None`` is for ever."""
+    condition.wait(None if seconds is None else min(max(0.0, seconds), TIMEOUT_MAX))
 
 
 SYSTEM_CLOCK = SystemClock()

@@ -390,3 +390,20 @@ print(perform(args, **ports).fault.name, sorted({"asyncio", "concurrent.futures"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
 
     assert "EVENT []\n" == done.stdout
+
+
+def test_a_policy_that_raises_is_replaced_by_the_default_one(caplog: pytest.LogCaptureFixture) -> None:
+    """A host's subclass of RetryPolicy raises nothing out of perform, and its message is not logged."""
+
+    class BrokenPolicy(RetryPolicy):
+        def delay(self, attempt: int, retry_after: object = None) -> int:
+            msg = "secret"
+            raise LookupError(msg)
+
+    attempt = Attempt(number=1, policy=BrokenPolicy())
+
+    settled = attempt.conclude(Result(Outcome.ERROR), RecordingTelemetry())
+
+    assert settled.settlement is not None
+    assert State.RETRYABLE is settled.settlement.state
+    assert ["the RetryPolicy raised LookupError: the default one decides"] == caplog.messages

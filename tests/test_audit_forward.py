@@ -912,3 +912,9 @@ def test_construction_and_attach_log_nothing(caplog: pytest.LogCaptureFixture) -
     _bound(forwarders={"siem": Route(RecordingForwarder(), since=datetime(2026, 1, 1, tzinfo=timezone.utc))}).attach()
 
     assert [] == caplog.messages
+
+
+def test_a_clock_must_tell_the_time_and_wait() -> None:
+    """A clock without both methods is told at construction."""
+    with pytest.raises(ConfigurationError, match=r"clock=.*monotonic\(\) and wait_until\(\)"):
+        AuditForward(InMemoryAuditRepository(), {}, clock=object())  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from contextlib import suppress
 from heapq import heappop, heappush
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from sigra_forward._backoff import is_count
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from sigra_forward._outcome import Settlement
 
 QUEUE_CLOSED = "queue_closed"
+
+LEAVE_TIMEOUT = 1.0
+"""Seconds that `InProcessQueue.close` waits for idle threads, which leave at once, to be gone."""
 
 
 class InProcessQueue:
@@ -198,9 +201,11 @@ class _Lane:
             while not self._is_over():
                 self._clock.wait_until(self._changed, self._stop_at)
             undone = [*self._running, *self._waiting]
+            hanging = len(self._running)
             self._waiting.clear()
             self._running.clear()
             self._changed.notify_all()
+            self._changed.wait_for(lambda: len(self._threads) <= hanging, LEAVE_TIMEOUT)
         telemetry = self._audit_forward.telemetry
         for job in undone:
             why = "the queue closed before the job was done"
@@ -227,6 +232,9 @@ class _Lane:
     def _work(self) -> None:
         while (job := self._take()) is not None:
             self._done(job, self._perform(job))
+        with self._changed:
+            self._threads.remove(current_thread())
+            self._changed.notify_all()
 
     def _perform(self, job: _Job) -> Settlement:
         try:

@@ -6,6 +6,8 @@ from collections import Counter
 from threading import Condition
 from time import monotonic
 
+from sigra_forward._clock import wait_at_most
+
 
 class FakeClock:
     """
@@ -84,4 +86,4 @@ class ScaledClock:
 
     def wait_until(self, condition: Condition, moment: float | None) -> None:
         """Wait on *condition* until it is notified or the scaled *moment* has come."""
-        condition.wait(None if moment is None else max(0.0, (moment - self.monotonic()) / self._factor))
+        wait_at_most(condition, None if moment is None else (moment - self.monotonic()) / self._factor)

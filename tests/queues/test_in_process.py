@@ -877,3 +877,14 @@ def test_a_child_that_exits_normally_drains_its_own_queue(tmp_path: Path) -> Non
     python(PROCESS + FORK_WITHOUT_CLOSE, tmp_path / "out")
 
     assert ["child", "runs", "waits"] == sorted(delivered(tmp_path / "out"))
+
+
+def test_idle_threads_are_gone_when_close_returns(make_host: Callable[..., Host]) -> None:
+    """A host that closes its queue has no thread of it left, so that it may fork or exit at once."""
+    host = make_host({"gone": RecordingForwarder()}, workers=3)
+    for _ in range(3):
+        host.enqueue("gone")
+
+    host.queue.close()
+
+    assert [] == threads_of("gone")

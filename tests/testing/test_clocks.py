@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Condition
+from threading import Condition, Thread
 
 import pytest
 
@@ -210,3 +210,20 @@ def test_a_moment_in_the_past_is_no_error(clock: Clock) -> None:
         clock.wait_until(condition, clock.monotonic() - 100)
 
     assert not condition._is_owned()
+
+
+@pytest.mark.parametrize("clock", [ScaledClock(10), SYSTEM_CLOCK], ids=["scaled", "machine"])
+def test_a_moment_beyond_what_the_platform_can_wait_for_is_no_error(clock: Clock) -> None:
+    """A wait for a moment in a thousand years ends when it is notified."""
+    condition = Condition()
+    with condition:
+        notifier = Thread(target=_notify, args=(condition,))
+        notifier.start()
+
+        clock.wait_until(condition, 1e12)
+    notifier.join()
+
+
+def _notify(condition: Condition) -> None:
+    with condition:
+        condition.notify_all()
