@@ -237,8 +237,8 @@ def _reason(exc: Exception) -> str:
 
 def _attribute(exc: Exception, name: str) -> Any:
     try:
-        return getattr(exc, name, None)
-    except Exception:  # noqa: BLE001 - a subclass may have made it a property that raises
+        return getattr(exc, name)
+    except Exception:  # noqa: BLE001 - a subclass may lack it, or have made it a property that raises
         return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date, time
 from enum import Enum
-from math import isfinite
+from math import inf, isfinite
 
 from sigra_forward._names import type_name
 
@@ -86,4 +86,4 @@ def _integer(value: int) -> int | str:
 def _not_finite(value: float) -> str:
     if value != value:  # noqa: PLR0124 - NaN alone is not equal to itself
         return "NaN"
-    return "Infinity" if value > 0 else "-Infinity"
+    return "Infinity" if value == inf else "-Infinity"

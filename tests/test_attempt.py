@@ -407,3 +407,16 @@ def test_a_policy_that_raises_is_replaced_by_the_default_one(caplog: pytest.LogC
     assert settled.settlement is not None
     assert State.RETRYABLE is settled.settlement.state
     assert ["the RetryPolicy raised LookupError: the default one decides"] == caplog.messages
+
+
+def test_a_failure_is_classified_where_asyncio_is_not_loaded() -> None:
+    """A process that never loads asyncio can tell the sink's fault from the event's, and still has not loaded it."""
+    code = """
+import sys
+from sigra_forward._attempt import refused
+print(refused(ValueError()).fault.value, refused(TimeoutError()).fault.value, "asyncio" in sys.modules)
+"""
+
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ["event", "sink", "False"] == run.stdout.split()
