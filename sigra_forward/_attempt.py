@@ -59,6 +59,7 @@ class Attempt:
         "occurred_at",
         "policy",
         "route",
+        "settlement",
     )
 
     def __init__(
@@ -84,6 +85,7 @@ class Attempt:
         self.action: str | None = None
         self.final = final
         self.ended: Result | None = None
+        self.settlement: Settlement | None = None
 
     @classmethod
     def of_job(
@@ -167,6 +169,7 @@ class Attempt:
         except BaseException as exc:  # out of the policy's backoff, which is the host's
             self.interrupted(exc, telemetry)
             raise
+        self.settlement = settled.settlement  # before anyone is told, who may raise an order to the process
         if settled.outcome is Outcome.OK:
             emit(telemetry, Delivered(*self._named()))
             return settled

@@ -18,6 +18,7 @@ from sigra_forward._perform import arun, run
 from sigra_forward._route import Dispatch, Route
 from sigra_forward._settle import DEFAULT_POLICY, RetryPolicy
 from sigra_forward.errors import ConfigurationError
+from sigra_forward.ports import DEFAULT_DEADLINE
 from sigra_forward.signals import audit_log
 from sigra_forward.telemetry import SIGNALS
 
@@ -86,20 +87,24 @@ class AuditForward:
         self.policy = policy
         self.clock = clock
         self.breaker = Breaker(clock)
-        self.bridge = Bridge()
+        self.bridge = Bridge(isolated=True)
         self._senders: dict[int, object] = {}
         if queue is not None:
             queue.bind(self)
 
     def perform(self, args: JobArgs | Mapping[str, object], attempt: int = 1) -> Result:
         """Run one job; see `sigra_forward.perform`. Queue adapters call this from their workers."""
-        job = Attempt.of_job(args, self.routes, attempt, self.policy, None, self.telemetry)
+        job = self.attempt(args, attempt)
         return run(job, self.repository, self.telemetry, self.bridge.call)
 
     async def aperform(self, args: JobArgs | Mapping[str, object], attempt: int = 1) -> Result:
         """Run one job, awaiting async ports; see `sigra_forward.aperform`."""
-        job = Attempt.of_job(args, self.routes, attempt, self.policy, None, self.telemetry)
+        job = self.attempt(args, attempt)
         return await arun(job, self.repository, self.telemetry, self.bridge.acall)
+
+    def attempt(self, args: JobArgs | Mapping[str, object], number: int) -> Attempt:
+        """Read a job, for a worker that must know how it settled even when it is interrupted."""
+        return Attempt.of_job(args, self.routes, number, self.policy, None, self.telemetry)
 
     def dispatch(self, event: AuditEvent) -> Mapping[str, Dispatched]:
         """
@@ -141,12 +146,17 @@ class AuditForward:
         """
         self.detach()
         ports = [self.queue, *(route.forwarder for route in self.routes.values()), self.repository]
-        for port in {id(port): port for port in ports}.values():
-            try:
-                self.bridge.call(_close, port, None)
-            except Exception as exc:  # noqa: BLE001 - foreign, and the rest must be closed too
-                log_error("closing the %s raised %s", type_name(port), type_name(exc))
-        self.bridge.close()
+        try:
+            for port in {id(port): port for port in ports}.values():
+                self._close(port)
+        finally:
+            self.bridge.close()
+
+    def _close(self, port: object) -> None:
+        try:
+            self.bridge.call(_close, port, DEFAULT_DEADLINE)
+        except Exception as exc:  # noqa: BLE001 - foreign, and the rest must be closed too
+            log_error("closing the %s raised %s", type_name(port), type_name(exc))
 
     def __enter__(self) -> Self:
         return self

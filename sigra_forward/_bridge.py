@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
-from threading import Lock, Thread, get_ident
+from threading import RLock, Thread, get_ident
 from typing import TYPE_CHECKING, Any
 
 from sigra_forward._awaitables import close_if_awaitable, is_awaitable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 MAX_THREADS = 32
-"""Sync ports that run at once for async callers; further ones wait."""
+"""Calls to one sync port that run at once for async callers; further ones wait."""
 
 STOP_TIMEOUT = 5.0
 """Seconds that `Bridge.close` waits for a coroutine that does not heed its cancellation."""
@@ -24,21 +24,26 @@ STOP_TIMEOUT = 5.0
 
 class Bridge:
     """
-    A loop thread and a thread pool, each opened with its first use.
+    A loop thread and a thread pool for each port, each opened with its first use.
 
     After a fork the child opens its own. After `close` the next use opens them anew.
+
+    Args:
+        isolated: Whether each port has a pool of its own, so that one that hangs takes no thread from the others.
+            The ports must then live as long as the bridge.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, isolated: bool = False) -> None:
+        self._isolated = isolated
         self.forget()
         forget_after_fork(self)
 
     def forget(self) -> None:
         """Start anew: nothing is open."""
-        self._lock = Lock()
+        self._lock = RLock()  # a signal handler may come back in the midst of it, to close or to announce
         self._loop: AbstractEventLoop | None = None
         self._loop_thread: Thread | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[int | None, ThreadPoolExecutor] = {}
 
     def call(self, port: Callable[[Any], Any], argument: Any, deadline: float | None) -> Any:
         """Call *port*; await what it gives on the loop thread, for *deadline* seconds at most."""
@@ -54,7 +59,7 @@ class Bridge:
 
         context = copy_context()
         raised, answer = await get_running_loop().run_in_executor(
-            self._threads(), lambda: context.run(_tried, port, argument)
+            self._threads(port), lambda: context.run(_tried, port, argument)
         )
         if raised:
             raise answer
@@ -63,9 +68,10 @@ class Bridge:
     def close(self) -> None:
         """Stop the threads. What runs on the loop is cancelled, what runs in the pool is left to end."""
         with self._lock:
-            loop, thread, pool = self._loop, self._loop_thread, self._pool
-            self._loop = self._loop_thread = self._pool = None
-        if pool is not None:
+            loop, thread, pools = self._loop, self._loop_thread, self._pools
+            self._loop = self._loop_thread = None
+            self._pools = {}
+        for pool in pools.values():
             pool.shutdown(wait=False)
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
@@ -80,9 +86,15 @@ class Bridge:
             close_if_awaitable(awaitable)
             msg = "a sync method was called on the library's own loop, and would wait for itself: use its async twin"
             raise ConfigurationError(msg)
-        with self._lock:  # so that `close` comes after it, and cancels it, or before it
-            loop = self._running_loop()
-            future = run_coroutine_threadsafe(_awaited(awaitable), loop)
+        answering = _awaited(awaitable)
+        try:
+            with self._lock:  # so that `close` comes after it, and cancels it, or before it
+                loop = self._running_loop()
+                future = run_coroutine_threadsafe(answering, loop)
+        except BaseException:  # no thread is to be had, or a signal handler has closed the loop just now
+            answering.close()
+            close_if_awaitable(awaitable)
+            raise
         try:
             raised, answer = future.result(deadline)
         except BaseException:
@@ -99,18 +111,24 @@ class Bridge:
         if self._loop is None:
             from asyncio import new_event_loop
 
-            self._loop = new_event_loop()
-            self._loop_thread = Thread(target=_serve, args=(self._loop,), name="sigra-forward-loop", daemon=True)
-            self._loop_thread.start()
+            loop = new_event_loop()
+            thread = Thread(target=_serve, args=(loop,), name="sigra-forward-loop", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the process has too many, or is ending
+                loop.close()
+                raise
+            self._loop, self._loop_thread = loop, thread
         return self._loop
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self, port: object) -> ThreadPoolExecutor:
+        key = id(getattr(port, "__self__", port)) if self._isolated else None
         with self._lock:
-            if self._pool is None:
+            if key not in self._pools:
                 from concurrent.futures import ThreadPoolExecutor
 
-                self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="sigra-forward")
-            return self._pool
+                self._pools[key] = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="sigra-forward")
+            return self._pools[key]
 
 
 def _tried(port: Callable[[Any], Any], argument: Any) -> tuple[bool, Any]:

@@ -29,6 +29,8 @@ ENQUEUE_BUDGET = 1.5
 BREAKER_SECONDS = 5.0
 """Seconds for which no enqueue is tried after one has failed."""
 
+INTERRUPTED = "dispatch was interrupted before it came to this forwarder"
+
 Fate: TypeAlias = Literal["enqueued", "performed", "owed", "failed"]
 
 
@@ -72,6 +74,7 @@ class _Round:
         self._until = host.clock.monotonic() + ENQUEUE_BUDGET
         wanted = {name: route for name, route in host.routes.items() if _wants(name, route, event)}
         self._fates: dict[str, Dispatched | None] = dict.fromkeys(wanted)
+        self._untold = dict.fromkeys(wanted)
         self.to_enqueue = {name: route for name, route in wanted.items() if self._is_job(route)}
         self.inline = {name: route for name, route in wanted.items() if name not in self.to_enqueue}
 
@@ -104,6 +107,7 @@ class _Round:
 
     def enqueued(self, name: str) -> None:
         self._fates[name] = Dispatched("enqueued")
+        del self._untold[name]
         event = self._event
         emit(self._host.telemetry, Enqueued(name, event.id, event.action, 1, Dispatch.ASYNC))
 
@@ -120,16 +124,25 @@ class _Round:
         route = self.to_enqueue[name]
         if route.dispatch is Dispatch.ASYNC:
             self._fates[name] = Dispatched("failed")
+            del self._untold[name]
         else:
             self.inline[name] = route
 
     def attempt(self, name: str, route: Route) -> Attempt:
         """Return the one attempt that an event in hand has: without a ledger nobody tries it again."""
+        del self._untold[name]  # from here on perform tells of it
         event = self._event
         return Attempt(route, name, event.id, dispatch=Dispatch.SYNC, event=event, final=True)
 
     def performed(self, name: str, result: Result) -> None:
         self._fates[name] = Dispatched("performed", result)
+
+    def interrupted(self, exc: BaseException) -> None:
+        """Tell of the forwarders that *exc*, an order to the process or the task, keeps the event from."""
+        event, kind = self._event, type_name(exc)
+        for name in self._untold:
+            failed = Failed(name, event.id, event.action, 1, None, Outcome.ERROR, kind, INTERRUPTED, kind)
+            emit(self._host.telemetry, failed)
 
     def fates(self) -> Mapping[str, Dispatched]:
         return {name: fate for name, fate in self._fates.items() if fate is not None}
@@ -140,6 +153,15 @@ def dispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispatched]:
     round_ = _begin(host, event)
     if round_ is None:
         return {}
+    try:
+        _send(host, round_)
+    except BaseException as exc:
+        round_.interrupted(exc)
+        raise
+    return round_.fates()
+
+
+def _send(host: AuditForward, round_: _Round) -> None:
     for name in round_.to_enqueue:
         if not round_.may_enqueue(name):
             continue
@@ -151,16 +173,24 @@ def dispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispatched]:
             round_.enqueued(name)
     for name, route in round_.inline.items():
         round_.performed(name, run(round_.attempt(name, route), None, host.telemetry, host.bridge.call))
-    return round_.fates()
 
 
 async def adispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispatched]:
     """Send *event* out for *host* without blocking the loop; see `AuditForward.adispatch`."""
-    from asyncio import wait_for
-
     round_ = _begin(host, event)
     if round_ is None:
         return {}
+    try:
+        await _asend(host, round_)
+    except BaseException as exc:
+        round_.interrupted(exc)
+        raise
+    return round_.fates()
+
+
+async def _asend(host: AuditForward, round_: _Round) -> None:
+    from asyncio import wait_for
+
     for name in round_.to_enqueue:
         if not round_.may_enqueue(name):
             continue
@@ -172,32 +202,23 @@ async def adispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispa
             round_.enqueued(name)
     for name, route in round_.inline.items():
         round_.performed(name, await arun(round_.attempt(name, route), None, host.telemetry, host.bridge.acall))
-    return round_.fates()
 
 
 def _begin(host: AuditForward, event: AuditEvent) -> _Round | None:
     if not is_event(event):
         log_error("dispatch got a %s and sent nothing: it takes an AuditEvent", type_name(event))
         return None
-    if host.source is None or host.source == event.source:
-        return _Round(host, event)
-    if event.source == DEFAULT_SOURCE:  # the announcer left it to the repository
-        return _stamped(host, event, host.source)
-    log_error(
-        "dispatch sent nothing: the event is of source %r, this AuditForward serves %r",
-        event.source,
-        host.source,
-    )
-    return None
-
-
-def _stamped(host: AuditForward, event: AuditEvent, source: str) -> _Round | None:
     try:
-        stamped = evolve(event, source=source)
+        if host.source is None or host.source == event.source:
+            return _Round(host, event)
+        if event.source == DEFAULT_SOURCE:  # the announcer left it to the repository
+            return _Round(host, evolve(event, source=host.source))
     except Exception as exc:  # noqa: BLE001 - a host's own subclass, with a constructor of its own
-        log_error("dispatch sent nothing: copying the %s raised %s", type_name(event), type_name(exc))
+        log_error("dispatch sent nothing: reading the %s raised %s", type_name(event), type_name(exc))
         return None
-    return _Round(host, stamped)
+    message = "dispatch sent nothing: the event is of source %r, this AuditForward serves %r"
+    log_error(message, event.source, host.source)
+    return None
 
 
 def _wants(name: str, route: Route, event: AuditEvent) -> bool:

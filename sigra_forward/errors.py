@@ -15,6 +15,10 @@ class ConfigurationError(SigraForwardError, ValueError):
     """The library was put together wrongly; the message says what to do instead."""
 
 
+class UnreadableRowError(SigraForwardError, ValueError):
+    """A stored row cannot be told as an `AuditEvent`; the message names what is wrong and never echoes the value."""
+
+
 class SchemaMismatchError(SigraForwardError, ValueError):
     """Raised by a forwarder: the sink can never accept this event, so it is not tried again."""
 

@@ -7,7 +7,7 @@ implementation to the promises made here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from sigra_forward._event import AuditEvent
@@ -146,4 +146,3 @@ class Telemetry(Protocol):
 
 AnyForwarder: TypeAlias = "Forwarder | AsyncForwarder"
 AnyRepository: TypeAlias = "AuditRepository | AsyncAuditRepository"
-Answer: TypeAlias = "Ack | None | Awaitable[Ack | None]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import subprocess
 import sys
 import threading
 import weakref
@@ -31,6 +32,7 @@ from sigra_forward import (
     State,
 )
 from sigra_forward._audit_forward import NAME_RULE
+from sigra_forward._bridge import MAX_THREADS
 from sigra_forward.queues import InProcessQueue
 from sigra_forward.signals import audit_log, forward_ok
 from sigra_forward.telemetry import Delivered, Failed
@@ -918,3 +920,116 @@ def test_a_clock_must_tell_the_time_and_wait() -> None:
     """A clock without both methods is told at construction."""
     with pytest.raises(ConfigurationError, match=r"clock=.*monotonic\(\) and wait_until\(\)"):
         AuditForward(InMemoryAuditRepository(), {}, clock=object())  # type: ignore[arg-type]
+
+
+SIGNAL_IN_THE_MIDST = """
+import asyncio, os, signal
+from sigra_forward import AuditForward
+from sigra_forward.testing import InMemoryAuditRepository, make_event
+
+class Accepting:
+    deadline = 5.0
+    async def forward(self, event):
+        pass
+
+host = AuditForward(InMemoryAuditRepository(), {"siem": Accepting()})
+host.dispatch(make_event())
+signal.signal(signal.SIGTERM, lambda *_: HANDLER)
+submit = asyncio.run_coroutine_threadsafe
+
+def interrupted(*arguments):
+    asyncio.run_coroutine_threadsafe = submit
+    os.kill(os.getpid(), signal.SIGTERM)
+    return submit(*arguments)
+
+asyncio.run_coroutine_threadsafe = interrupted
+print(host.dispatch(make_event())["siem"].result.outcome.value)
+print(host.dispatch(make_event())["siem"].result.outcome.value)
+host.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "outcomes"),
+    [
+        pytest.param("host.close()", ["error", "ok"], id="closes"),
+        pytest.param("host.dispatch(make_event())", ["ok", "ok"], id="announces"),
+    ],
+)
+def test_a_signal_handler_may_come_in_the_midst_of_a_call(handler: str, outcomes: list[str]) -> None:
+    """A host that closes or announces on SIGTERM does not wait for itself."""
+    code = SIGNAL_IN_THE_MIDST.replace("HANDLER", handler)
+
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert (outcomes, "") == (run.stdout.split(), run.stderr)
+
+
+def test_an_async_close_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing a port has a deadline, as each call to one has, and the others are closed all the same."""
+
+    class Endless(RecordingForwarder):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    class Closing(RecordingForwarder):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    monkeypatch.setattr("sigra_forward._audit_forward.DEFAULT_DEADLINE", 0.01)
+    closing = Closing()
+
+    AuditForward(InMemoryAuditRepository(), {"a": Endless(), "b": closing}).close()
+
+    assert closing.closed
+
+
+def test_an_order_to_the_process_out_of_a_close_still_stops_the_threads() -> None:
+    """The bridge is closed whatever a port's close raises."""
+
+    class Exiting:
+        async def forward(self, event: AuditEvent) -> None:
+            pass
+
+        def close(self) -> None:
+            raise SystemExit
+
+    before = set(threading.enumerate())
+    host = AuditForward(InMemoryAuditRepository(), {"siem": Exiting()})
+    host.dispatch(make_event())
+
+    with pytest.raises(SystemExit):
+        host.close()
+
+    assert set() == set(threading.enumerate()) - before
+
+
+def test_a_sink_that_hangs_takes_no_thread_from_another() -> None:
+    """Under the async methods each sync port has threads of its own."""
+    release = threading.Event()
+
+    class Hanging:
+        def forward(self, event: AuditEvent) -> None:
+            release.wait(60)
+
+    healthy = RecordingForwarder()
+    routes = {
+        "hanging": Route(Hanging(), actions=("hang",)),
+        "healthy": Route(healthy, actions=("go",)),
+    }
+
+    async def run(host: AuditForward) -> None:
+        hung = [asyncio.create_task(host.adispatch(make_event(action="hang"))) for _ in range(MAX_THREADS + 1)]
+        await host.adispatch(make_event(action="go"))
+        assert not any(task.done() for task in hung)
+        release.set()
+        await asyncio.gather(*hung)
+
+    with AuditForward(InMemoryAuditRepository(), routes) as host:
+        asyncio.run(run(host))
+
+    assert 1 == len(healthy.events)

@@ -118,8 +118,10 @@ async def _thread_name() -> str:
 
 def test_a_sync_port_is_called_in_the_callers_thread(bridge: Bridge) -> None:
     """A sync port under a sync caller is called as it is, in the caller's own thread."""
+    before = _threads_of_ours()
+
     assert threading.get_ident() == bridge.call(lambda _: threading.get_ident(), None, None)
-    assert [] == _threads_of_ours()
+    assert before == _threads_of_ours()
 
 
 def test_an_async_port_is_awaited_on_the_loop_thread(bridge: Bridge) -> None:
@@ -713,3 +715,21 @@ def test_a_refused_call_on_the_loop_closes_the_coroutine(bridge: Bridge) -> None
 
     with pytest.raises(ConfigurationError, match="async twin"):
         bridge.call(lambda _: reenter(), None, PATIENCE)
+
+
+def test_a_loop_thread_that_cannot_start_is_an_error_that_passes(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process with too many threads gets an error, nothing un-awaited, and a loop once there is room again."""
+
+    def refuse(thread: threading.Thread) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            bridge.call(lambda _: _thread_name(), None, 5.0)
+        bridge.close()
+
+    assert "sigra-forward-loop" == bridge.call(lambda _: _thread_name(), None, 5.0)

@@ -901,7 +901,7 @@ def test_an_event_that_cannot_be_stamped_is_logged_and_does_not_raise(
     audit_forward = bind({"siem": RecordingForwarder()}, repository=InMemoryAuditRepository(source="billing_audit"))
 
     assert {} == send(audit_forward, OwnEvent(7))
-    assert [(logging.ERROR, "dispatch sent nothing: copying the OwnEvent raised TypeError")] == _logged(caplog)
+    assert [(logging.ERROR, "dispatch sent nothing: reading the OwnEvent raised TypeError")] == _logged(caplog)
 
 
 def test_a_hosts_own_kind_of_event_is_forwarded(send: Send, bind: Bind) -> None:
@@ -939,3 +939,50 @@ def test_a_dispatch_that_goes_well_logs_nothing(send: Send, bind: Bind, caplog: 
     )
 
     assert [] == caplog.messages
+
+
+class Interrupt(BaseException):
+    """An order to the process or the task, as some queue's workers raise it."""
+
+
+def test_each_forwarder_that_an_interruption_keeps_from_the_event_is_told(send: Send, bind: Bind) -> None:
+    """An interrupt out of the first tells of all three, each once, and goes on."""
+    telemetry, later = RecordingTelemetry(), RecordingForwarder()
+    forwarders = {"exits": RaisingForwarder(Interrupt()), "later": later, "last": later}
+    host = bind(forwarders, telemetry=telemetry)
+
+    with pytest.raises(Interrupt):
+        send(host, make_event())
+
+    told = [(event.forwarder, event.kind) for event in telemetry.of(Failed)]
+    assert [("exits", "Interrupt"), ("later", "Interrupt"), ("last", "Interrupt")] == told
+    assert [] == later.events
+
+
+def test_a_queue_that_is_interrupted_tells_of_what_it_did_not_come_to(send: Send, bind: Bind) -> None:
+    """An interrupt in the second enqueue leaves the first enqueued, and tells of the second and the inline one."""
+
+    class Interrupted(RecordingQueue):
+        def enqueue(self, args: JobArgs, /) -> None:
+            super().enqueue(args)
+            if len(self.jobs) == 2:
+                raise Interrupt
+
+    telemetry, sink = RecordingTelemetry(), RecordingForwarder()
+    routes = {"one": sink, "two": sink, "inline": Route(sink, dispatch=Dispatch.SYNC)}
+    host = bind(routes, queue=Interrupted(), telemetry=telemetry)
+
+    with pytest.raises(Interrupt):
+        send(host, make_event())
+
+    assert ["one"] == [event.forwarder for event in telemetry.of(Enqueued)]
+    assert ["two", "inline"] == [event.forwarder for event in telemetry.of(Failed)]
+    assert [] == sink.events
+
+
+def test_an_event_without_its_fields_raises_nothing(send: Send, bind: Bind, caplog: pytest.LogCaptureFixture) -> None:
+    """`dispatch` never raises: what cannot even be read is logged."""
+    host = bind({"siem": RecordingForwarder()}, repository=InMemoryAuditRepository(source="billing_audit"))
+
+    assert {} == send(host, AuditEvent.__new__(AuditEvent))
+    assert [(logging.ERROR, "dispatch sent nothing: reading the AuditEvent raised AttributeError")] == _logged(caplog)

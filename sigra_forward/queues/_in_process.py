@@ -14,8 +14,9 @@ from sigra_forward._fork import forget_after_fork
 from sigra_forward._log import log_error, log_warning
 from sigra_forward._names import type_name
 from sigra_forward._outcome import Outcome, Result, State
+from sigra_forward._perform import run
 from sigra_forward._route import Dispatch
-from sigra_forward._settle import seconds, settle
+from sigra_forward._settle import DEFAULT_POLICY, seconds, settle
 from sigra_forward.errors import ConfigurationError, EnqueueError, QueueFullError
 from sigra_forward.telemetry import Discarded, Failed, emit
 
@@ -39,8 +40,10 @@ class InProcessQueue:
 
     **What it loses.** The jobs live in memory. When the process is killed, crashes, or leaves by `os._exit` (as the
     children of `multiprocessing` do), every job that waits, runs or backs off is gone, and nothing will try it
-    again. `close` drains it, and runs at a normal exit of the interpreter; what is not done by its deadline is
-    returned, logged, and told as `Discarded`. Use a broker, or the ledger, where that is not enough.
+    again. `close` drains it; what is not done by its deadline is returned, logged, and told as `Discarded`. Call it, or
+    `AuditForward.close`, yourself: at a normal exit of the interpreter it runs too, but Python has stopped its thread
+    pools by then, and a forwarder that resolves a name on an event loop fails there. Use a broker, or the ledger, where
+    that is not enough.
 
     After a fork the child starts with an empty queue: the jobs stay the parent's.
 
@@ -110,6 +113,10 @@ class InProcessQueue:
             msg = "no lane for this forwarder: pass the queue to the AuditForward that registers it"
             raise EnqueueError(msg)
         lane.put(args)
+
+    async def aenqueue(self, args: JobArgs, /) -> None:
+        """Put one job into its forwarder's lane as `enqueue` does, which never waits."""
+        self.enqueue(args)
 
     def __len__(self) -> int:
         """Return how many jobs wait, run or back off."""
@@ -237,17 +244,22 @@ class _Lane:
             self._changed.notify_all()
 
     def _perform(self, job: _Job) -> Settlement:
+        host = self._audit_forward
+        attempt = host.attempt(job.args, job.attempt)
         try:
-            settlement = self._audit_forward.perform(job.args, job.attempt).settlement
+            run(attempt, host.repository, host.telemetry, host.bridge.call)
         except BaseException as exc:  # noqa: BLE001 - SystemExit in a worker thread is no order to the process
-            settlement = self._interrupted(job, type_name(exc))
-        assert settlement is not None  # noqa: S101 - perform always settles
-        return settlement
+            log_error("a job of %r raised %s in its worker, which goes on", self._name, type_name(exc))
+            return attempt.settlement or self._interrupted(job, type_name(exc))
+        assert attempt.settlement is not None  # noqa: S101 - perform always settles
+        return attempt.settlement
 
     def _interrupted(self, job: _Job, kind: str) -> Settlement:
-        log_error("a job of %r raised %s: it counts as a failed attempt", self._name, kind)
         policy = self._audit_forward.routes[self._name].policy or self._audit_forward.policy
-        settlement = settle(Result(Outcome.ERROR, kind), job.attempt, policy)
+        try:
+            settlement = settle(Result(Outcome.ERROR, kind), job.attempt, policy)
+        except BaseException:  # noqa: BLE001 - the host's policy may be what raised
+            settlement = settle(Result(Outcome.ERROR, kind), job.attempt, DEFAULT_POLICY)
         if settlement.state is State.DISCARDED:
             with suppress(BaseException):  # telemetry may be what raised: it must not end this thread
                 emit(self._audit_forward.telemetry, Discarded(*job.named(), kind))

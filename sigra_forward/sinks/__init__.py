@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from sigra_forward.sinks._jsonl import JSONLForwarder
+from typing import TYPE_CHECKING
+
 from sigra_forward.sinks._noop import NoopForwarder
 
+if TYPE_CHECKING:
+    from sigra_forward.sinks._jsonl import JSONLForwarder
+
 __all__ = ["JSONLForwarder", "NoopForwarder"]
+
+
+def __getattr__(name: str) -> object:
+    """Load `JSONLForwarder` on first use: it needs a POSIX platform, and the others do not."""
+    if name == "JSONLForwarder":
+        from sigra_forward.sinks._jsonl import JSONLForwarder
+
+        return JSONLForwarder
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -20,7 +20,7 @@ from sigra_forward._fork import forget_after_fork
 from sigra_forward._instants import parse_iso
 from sigra_forward._names import NAME_RULE, is_name, type_name
 from sigra_forward._settle import seconds
-from sigra_forward.errors import ConfigurationError
+from sigra_forward.errors import ConfigurationError, UnreadableRowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,8 +93,7 @@ class SQLiteAuditRepository:
         Raises:
             ConfigurationError: The table, or a column that must be there, is not.
             sqlite3.Error: The database cannot be read now.
-            ValueError, TypeError: The row cannot be told as an `AuditEvent`: its metadata is no JSON object, or a
-                time no time.
+            UnreadableRowError: The row cannot be told as an `AuditEvent`: its metadata is no JSON object, or the like.
         """
         keys = _SPELLINGS[self._id_type](audit_event_id)
         if not keys:
@@ -103,7 +102,16 @@ class SQLiteAuditRepository:
             query = self._planned(connection)
             places = ",".join("?" * len(keys))
             rows = connection.execute(f"{query.select} ({places}) LIMIT 1", keys).fetchall()
-        return self._event(query.fields, rows[0]) if rows else None
+        if not rows:
+            return None
+        try:
+            event = self._event(query.fields, rows[0])
+        except (ValueError, TypeError) as exc:
+            msg = f"the row cannot be told as an AuditEvent: {exc}"
+            raise UnreadableRowError(msg) from exc
+        # An INTEGER column takes "01" and " 1" for 1, where the host left id_type at str.
+        is_another = self._id_type is str and event.id != audit_event_id and type(rows[0][0]) is int
+        return None if is_another else event
 
     def close(self) -> None:
         """Close the connections that are not in use. A later `get` opens one anew."""
@@ -254,7 +262,11 @@ def _uuid_text(value: object) -> object:
 
 
 def _metadata(value: object) -> dict[str, object]:
-    metadata = json.loads(value) if isinstance(value, (str, bytes)) else value
+    try:
+        metadata = json.loads(value) if isinstance(value, (str, bytes)) else value
+    except (ValueError, RecursionError):  # of which the message may quote
+        msg = "metadata is no JSON"
+        raise ValueError(msg) from None
     if metadata is None:  # NULL, or the text null
         return {}
     if not isinstance(metadata, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import threading
@@ -27,9 +28,10 @@ from sigra_forward import (
     SinkError,
     State,
 )
+from sigra_forward._attempt import Attempt
 from sigra_forward.errors import QueueFullError
 from sigra_forward.queues import InProcessQueue
-from sigra_forward.telemetry import Delivered, Discarded, Failed
+from sigra_forward.telemetry import Delivered, Discarded, Failed, TelemetryEvent
 from sigra_forward.testing import (
     FakeClock,
     FlakyForwarder,
@@ -259,9 +261,11 @@ def test_a_settlement_that_names_no_wait_ends_the_job() -> None:
     """With a ledger an error is retryable and the relay's: the queue lets go of it."""
 
     class WithALedger(AuditForward):
-        def perform(self, args: object, attempt: int = 1) -> Result:
-            performed.append(attempt)
-            return Result(Outcome.ERROR, settlement=Settlement(State.RETRYABLE, None))
+        def attempt(self, args: JobArgs | Mapping[str, object], number: int) -> Attempt:
+            performed.append(number)
+            attempt = super().attempt(args, number)
+            attempt.ended = Result(Outcome.ERROR, settlement=Settlement(State.RETRYABLE, None))
+            return attempt
 
     performed: list[int] = []
     queue = InProcessQueue(clock=FakeClock())
@@ -292,7 +296,7 @@ def test_an_order_to_the_process_counts_as_an_attempt(
     assert kind == host.telemetry.of(Discarded)[0].reason
     host.enqueue()
     host.telemetry.wait_for(lambda _: len(host.telemetry.of(Discarded)) == 2)
-    assert f"a job of 'sink' raised {kind}: it counts as a failed attempt" == caplog.messages[0]
+    assert f"a job of 'sink' raised {kind} in its worker, which goes on" == caplog.messages[0]
 
 
 def test_telemetry_cannot_end_a_worker(make_host: Callable[..., Host]) -> None:
@@ -888,3 +892,46 @@ def test_idle_threads_are_gone_when_close_returns(make_host: Callable[..., Host]
     host.queue.close()
 
     assert [] == threads_of("gone")
+
+
+def test_what_was_delivered_is_not_sent_again_because_a_subscriber_ends_the_process(
+    make_host: Callable[..., Host],
+) -> None:
+    """After the sink's yes a SystemExit out of telemetry ends the telling, not the delivery."""
+
+    class Exiting(RecordingTelemetry):
+        def emit(self, event: TelemetryEvent, /) -> None:
+            super().emit(event)
+            raise SystemExit
+
+    sink = RecordingForwarder()
+    host = make_host(sink, workers=1, telemetry=Exiting(), backoff=lambda _: 0)
+
+    host.enqueue(audit_event_id="first")
+    host.enqueue(audit_event_id="second")
+
+    wait_until(lambda: not len(host.queue))
+    assert ["first", "second"] == sink.ids
+
+
+def test_a_policy_that_raises_does_not_stop_the_lane(make_host: Callable[..., Host]) -> None:
+    """A job that is interrupted, under a policy that is broken too, is settled by the default policy."""
+
+    def broken(attempt: int) -> float:
+        raise SystemExit
+
+    host = make_host(RaisingForwarder(SystemExit()), workers=1, backoff=broken)
+
+    host.enqueue()
+
+    host.wait_backing_off()
+    assert 1 == len(host.queue)
+
+
+def test_it_can_be_enqueued_on_from_an_event_loop_without_a_thread() -> None:
+    """`aenqueue` does what `enqueue` does, and needs no thread of a pool."""
+    queue, sink, event = InProcessQueue(), RecordingForwarder(), make_event()
+    with AuditForward(InMemoryAuditRepository([event]), {"sink": sink}, queue=queue):
+        asyncio.run(queue.aenqueue(JobArgs("sink", event.id)))
+
+        assert [event.id] == sink.wait_for(1)

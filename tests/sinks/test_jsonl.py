@@ -704,8 +704,9 @@ WITHOUT_LOCKS = """
 
     sys.modules["fcntl"] = None
     import sigra_forward
+    from sigra_forward.sinks import NoopForwarder
     try:
-        import sigra_forward.sinks
+        from sigra_forward.sinks import JSONLForwarder
     except sigra_forward.MissingDependencyError as exc:
         print(exc.name, exc, sep=": ")
 """

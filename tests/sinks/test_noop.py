@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from sigra_forward import AuditForward, CancelReason, JobArgs, Outcome, perform, signals
+from sigra_forward import AuditForward, CancelReason, JobArgs, Outcome, perform, signals, sinks
 from sigra_forward.sinks import NoopForwarder
 from sigra_forward.stores import InMemoryAuditRepository
 from sigra_forward.testing import RecordingTelemetry, make_event
@@ -49,3 +49,9 @@ def test_it_is_active_only_where_it_is_listed() -> None:
 
     assert (Outcome.OK, None) == (listed.outcome, listed.reason)
     assert (Outcome.CANCEL, CancelReason.UNKNOWN_FORWARDER) == (absent.outcome, absent.reason)
+
+
+def test_what_is_no_sink_is_an_attribute_error() -> None:
+    """The package loads its parts on first use, and has no others."""
+    with pytest.raises(AttributeError, match="has no attribute 'SplunkForwarder'"):
+        sinks.SplunkForwarder  # noqa: B018 - the look-up is the test
