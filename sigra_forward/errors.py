@@ -47,5 +47,27 @@ class QueueFullError(EnqueueError):
     """The queue is working but full, so the next enqueue may well succeed: no breaker opens."""
 
 
+class JobError(SigraForwardError, RuntimeError):
+    """Raised by an adapter's worker into its own queue library, so that the job does not end as a success."""
+
+
+class JobEndedError(JobError):
+    """The job ends here, cancelled or discarded or left to the relay; the message says which, and why."""
+
+
+class JobRetryError(JobError):
+    """
+    The job is to be tried again.
+
+    Args:
+        why: The reason of the failed attempt.
+        retry_in: Whole seconds to wait before it.
+    """
+
+    def __init__(self, why: str, retry_in: int) -> None:
+        super().__init__(why)
+        self.retry_in = retry_in
+
+
 class MissingDependencyError(SigraForwardError, ImportError):
     """An optional library is missing or too old; the message names the extra to install."""

@@ -1,0 +1,93 @@
+"""`Publisher`: the app's broker, on connections of our own that give up in time."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from celery import Celery
+from kombu import Connection
+from kombu.messaging import Producer
+
+from sigra_forward.queues.adapter import forget_after_fork
+from sigra_forward_celery._settings import driver
+
+SOCKET_TIMEOUT = 1
+"""Seconds for one answer of the broker."""
+
+_TRANSPORT_OPTIONS: dict[str, dict[str, Any]] = {
+    "redis": {"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": SOCKET_TIMEOUT},
+    "amqp": {"read_timeout": SOCKET_TIMEOUT, "write_timeout": SOCKET_TIMEOUT, "confirm_publish": True},
+}
+
+_PARENTS_PRODUCERS: list[object] = []
+
+
+class Publisher:
+    """
+    Publishes tasks on connections of its own, which neither retry nor wait as those of the app do.
+
+    The app's configuration and its workers are untouched by it. Safe for threads: a producer is used by one at a time.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._idle: list[Producer] = []
+        forget_after_fork(self)
+
+    def publish(self, task: Any, **options: Any) -> None:
+        """
+        Send one message for *task*.
+
+        Raises:
+            Exception: Whatever kombu, the broker's client or the app raised.
+        """
+        producer = self._taken()
+        if producer is not None:
+            started = monotonic()
+            try:
+                self._send(producer, task, options)
+            except Exception:
+                if monotonic() - started > SOCKET_TIMEOUT / 2:
+                    raise  # the broker is slow, and may take the job yet
+                self.close()  # gone stale, as the others will be: the broker was restarted since
+            else:
+                return
+        self._send(self._new(), task, options)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        while (producer := self._taken()) is not None:
+            _drop(producer)
+
+    def forget(self) -> None:
+        """Leave the parent process its connections: the client of RabbitMQ would shut them down for both."""
+        _PARENTS_PRODUCERS.append(self._idle)
+        self._idle = []
+
+    def _send(self, producer: Producer, task: Any, options: dict[str, Any]) -> None:
+        try:
+            task.apply_async(producer=producer, retry=False, add_to_parent=False, **options)
+        except BaseException:
+            _drop(producer)
+            raise
+        self._idle.append(producer)
+
+    def _taken(self) -> Producer | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _new(self) -> Producer:
+        options = _TRANSPORT_OPTIONS.get(driver(self._app), {})
+        connection: Connection = self._app.connection_for_write(
+            connect_timeout=SOCKET_TIMEOUT, transport_options=options
+        )
+        others = max(len(connection.alt) - 1, 0)  # each of several brokers is tried once, without a pause
+        connection.transport_options.update(max_retries=others, interval_start=0, interval_step=0, interval_max=0)
+        return self._app.amqp.Producer(connection, auto_declare=False)
+
+
+def _drop(producer: Producer) -> None:
+    producer.connection.collect(socket_timeout=0.1)
