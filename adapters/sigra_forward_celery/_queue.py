@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 from celery import Celery
 
 from sigra_forward import ConfigurationError
-from sigra_forward.queues.adapter import DEFAULT_QUEUE, ENQUEUE_TIMEOUT, Binding, BoundedCaller, not_enqueued
+from sigra_forward.queues.adapter import (
+    DEFAULT_QUEUE,
+    ENQUEUE_TIMEOUT,
+    Binding,
+    BoundedCaller,
+    not_enqueued,
+    seconds,
+)
 from sigra_forward_celery._publisher import Publisher
 from sigra_forward_celery._settings import rescue_after
-from sigra_forward_celery._task import registered
+from sigra_forward_celery._task import LOST_RETRY_IN, registered
 
 if TYPE_CHECKING:
     from sigra_forward import AuditForward, JobArgs
@@ -32,16 +39,21 @@ class CeleryQueue:
     Args:
         app: The host's Celery app, configured.
         queue: The queue of jobs whose route names none. Have a worker listen: ``celery -A … worker -Q sigra_forward``.
+        lost_retry_in: Seconds after which a job is tried again whose process was killed.
 
     Raises:
-        ConfigurationError: The queue's name cannot be one, or the app has a task of our name that is not ours.
+        ConfigurationError: The queue's name cannot be one, *lost_retry_in* is no number, or the app has a task of our name that is not ours.
     """
 
-    def __init__(self, app: Celery, *, queue: str = DEFAULT_QUEUE) -> None:
+    def __init__(self, app: Celery, *, queue: str = DEFAULT_QUEUE, lost_retry_in: int = LOST_RETRY_IN) -> None:
         if not isinstance(app, Celery):
             msg = f"CeleryQueue(app) takes your Celery app; got a {type(app).__name__}"
             raise ConfigurationError(msg)
+        if seconds(lost_retry_in) is None:
+            msg = "CeleryQueue(lost_retry_in=...) must be a finite number of seconds of at least 0"
+            raise ConfigurationError(msg)
         self._app = app
+        self._lost_retry_in = lost_retry_in
         self._binding = Binding("CeleryQueue", queue)
         self._task = registered(app, self._binding)
         self._publisher = Publisher(app)
@@ -68,14 +80,15 @@ class CeleryQueue:
             self._binding.unbind()
             raise
         self._task.binding = self._binding
+        self._task.default_retry_delay = self._lost_retry_in
         self._task.max_retries = self._binding.most_attempts() - 1
 
     def _check_rescue_time(self) -> None:
         rescue = rescue_after(self._app)
         if rescue is not None:
-            seconds, setting = rescue
+            after, setting = rescue
             needed = self._binding.longest_run() + HARD_LIMIT_GRACE + self._binding.longest_wait()
-            self._binding.require_rescue_after(seconds, needed, setting)
+            self._binding.require_rescue_after(after, needed, setting)
 
     def enqueue(self, args: JobArgs, /) -> None:
         """

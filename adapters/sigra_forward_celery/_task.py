@@ -10,7 +10,7 @@ from celery.exceptions import Reject
 from sigra_forward import ConfigurationError, Result, State
 from sigra_forward.queues.adapter import TASK_NAME, Binding, ending
 
-WORKER_LOST_DELAY = 30
+LOST_RETRY_IN = 30
 """Seconds after which a job is tried again whose process was killed, or that reached a worker without an AuditForward."""
 
 
@@ -20,6 +20,7 @@ class PerformTask(Protocol):
     binding: Binding
     request: Any
     max_retries: int | None
+    default_retry_delay: int
 
     def retry(self, **options: Any) -> Exception:
         """Publish the job anew, and return what tells the worker so."""
@@ -39,12 +40,13 @@ def registered(app: Celery, binding: Binding) -> PerformTask:
             name=TASK_NAME,
             bind=True,
             lazy=False,
+            shared=False,  # or every other app of the process would have it too
             typing=False,  # perform says what is wrong with a job, and Celery would not
             binding=binding,
             ignore_result=True,
             acks_late=True,
             retry_on_worker_lost=True,
-            default_retry_delay=WORKER_LOST_DELAY,
+            default_retry_delay=LOST_RETRY_IN,
             max_retries=4,
         )
         task = register(_perform)
@@ -64,7 +66,7 @@ def _perform(task: PerformTask, /, *_: object, **job: object) -> None:
     else:
         _translate(task, result, attempt)
         return
-    _retry(task, ConfigurationError(str(unbound)), WORKER_LOST_DELAY, None)
+    _retry(task, ConfigurationError(str(unbound)), task.default_retry_delay, None)
 
 
 def _translate(task: PerformTask, result: Result, attempt: int) -> None:

@@ -8,6 +8,7 @@ An adapter registers one task with its library, `TASK_NAME`, whose body is `Bind
 from __future__ import annotations
 
 from sigra_forward._fork import forget_after_fork
+from sigra_forward._settle import seconds
 from sigra_forward.queues._binding import (
     DEFAULT_QUEUE,
     ENQUEUE_TIMEOUT,
@@ -30,5 +31,6 @@ __all__ = [
     "forget_after_fork",
     "not_enqueued",
     "require",
+    "seconds",
     "why",
 ]

@@ -12,13 +12,20 @@ from sigra_forward.stores import InMemoryAuditRepository
 from sigra_forward.testing._clocks import FakeClock, ScaledClock
 from sigra_forward.testing._events import make_event
 from sigra_forward.testing._forwarders import FlakyForwarder, RaisingForwarder, RecordingForwarder
+from sigra_forward.testing._processes import SupervisedProcess
+from sigra_forward.testing._proxy import TCPProxy
 from sigra_forward.testing._queues import RecordingQueue, RefusingQueue
 from sigra_forward.testing._signals import isolated_signals
 from sigra_forward.testing._telemetry import RecordingTelemetry
 
 if TYPE_CHECKING:
     from sigra_forward.testing._fixtures import isolate_signals
-    from sigra_forward.testing.contracts import AuditRepositoryContract, ForwarderContract, JobQueueContract
+    from sigra_forward.testing.contracts import (
+        AuditRepositoryContract,
+        ForwarderContract,
+        JobQueueContract,
+        QueueWorkerContract,
+    )
 
 __all__ = [
     "AuditRepositoryContract",
@@ -28,11 +35,14 @@ __all__ = [
     "InMemoryAuditRepository",
     "JobQueueContract",
     "RaisingForwarder",
+    "QueueWorkerContract",
     "RecordingForwarder",
     "RecordingQueue",
     "RecordingTelemetry",
     "RefusingQueue",
     "ScaledClock",
+    "SupervisedProcess",
+    "TCPProxy",
     "isolate_signals",
     "isolated_signals",
     "make_event",
@@ -45,7 +55,7 @@ def __getattr__(name: str) -> object:
         from sigra_forward.testing import _fixtures
 
         return _fixtures.isolate_signals
-    if name in {"AuditRepositoryContract", "ForwarderContract", "JobQueueContract"}:
+    if name.endswith("Contract") and name in __all__:
         from sigra_forward.testing import contracts
 
         return getattr(contracts, name)

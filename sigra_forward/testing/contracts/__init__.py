@@ -9,10 +9,19 @@ from __future__ import annotations
 import pytest
 
 # Before they are imported, so that a failure shows the values.
-pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in ("_audit_repository", "_forwarder", "_job_queue")))
+_SUITES = ("_audit_repository", "_forwarder", "_job_queue", "_queue_worker")
+pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
 from sigra_forward.testing.contracts._audit_repository import AuditRepositoryContract  # noqa: E402
 from sigra_forward.testing.contracts._forwarder import ForwarderContract  # noqa: E402
 from sigra_forward.testing.contracts._job_queue import JobQueueContract  # noqa: E402
+from sigra_forward.testing.contracts._queue_worker import Ended, QueueWorkerContract, Rig  # noqa: E402
 
-__all__ = ["AuditRepositoryContract", "ForwarderContract", "JobQueueContract"]
+__all__ = [
+    "AuditRepositoryContract",
+    "Ended",
+    "ForwarderContract",
+    "JobQueueContract",
+    "QueueWorkerContract",
+    "Rig",
+]

@@ -1,0 +1,85 @@
+"""Real servers, and a place of the test's own on each."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.adapters.services import POSTGRES, RABBITMQ, REDIS, Address, serving, unavailable
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Address]:
+    """Yield the address of a Redis."""
+    with serving(REDIS) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[Address]:
+    """Yield the address of a RabbitMQ."""
+    with serving(RABBITMQ) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Address]:
+    """Yield the address of a PostgreSQL."""
+    with serving(POSTGRES) as address:
+        yield address
+
+
+@pytest.fixture(scope="class")
+def redis_db(redis_server: Address) -> Iterator[int]:
+    """Yield the number of a Redis database that is empty, and empty it again."""
+    from redis import Redis
+
+    host, port = redis_server
+    claim = f"sigra-forward-{uuid4()}"
+    for number in range(15, 0, -1):
+        with Redis(host, port, number) as client:
+            if client.dbsize() == 0 and client.set("sigra-forward-tests", claim, nx=True):
+                break
+    else:
+        unavailable(f"Redis on {host}:{port} has no empty database among 1 to 15")
+    yield number
+    with Redis(host, port, number) as client:
+        client.flushdb()
+
+
+@pytest.fixture(scope="class")
+def rabbitmq_vhost(rabbitmq_server: Address) -> Iterator[str]:
+    """Yield a virtual host of the test's own where the machine lets us make one, or the default one."""
+    tool = shutil.which("rabbitmqctl")
+    vhost = f"sigra-forward-{uuid4().hex[:8]}"
+    if tool is None or subprocess.run([tool, "-q", "add_vhost", vhost], capture_output=True, check=False).returncode:
+        yield "/"
+        return
+    subprocess.run([tool, "-q", "set_permissions", "-p", vhost, "guest", ".*", ".*", ".*"], check=True)
+    yield vhost
+    subprocess.run([tool, "-q", "delete_vhost", vhost], check=True)
+
+
+@pytest.fixture(scope="class")
+def postgres_database(postgres_server: Address) -> Iterator[str]:
+    """Yield the name of an empty PostgreSQL database, and drop it afterwards."""
+    import psycopg
+
+    host, port = postgres_server
+    name = f"sigra_forward_{uuid4().hex[:8]}"
+    with psycopg.connect(host=host, port=port, user="postgres", dbname="postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    yield name
+    with psycopg.connect(host=host, port=port, user="postgres", dbname="postgres", autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def workers() -> Path:
+    """Return the folder of the modules that worker processes import."""
+    return Path(__file__).parent / "workers"

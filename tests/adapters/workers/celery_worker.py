@@ -1,0 +1,41 @@
+"""What a Celery worker of the contract imports: the adapter bound, unbound, or not there at all."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery, signals
+
+from sigra_forward.testing import workbench
+from sigra_forward_celery import CeleryQueue, worker_settings
+
+RESCUE_AFTER = 60
+"""Seconds: a job may take 2 + 30, and wait 15 for its retry."""
+
+
+def make_app(broker: str) -> Celery:
+    """Return an app for *broker*, whose result backend is down."""
+    app = Celery("bench", broker=broker, backend="redis://127.0.0.1:1/0")
+    app.conf.broker_transport_options = {"visibility_timeout": RESCUE_AFTER}
+    app.conf.worker_hijack_root_logger = False
+    app.conf.update(worker_settings(app))
+    return app
+
+
+@signals.task_failure.connect
+def _tell_failure(task_id=None, exception=None, args=None, kwargs=None, **_):
+    print(f"ENDED failed {kwargs.get('audit_event_id')} {exception!r}")
+
+
+@signals.task_success.connect
+def _tell_success(sender=None, **_):
+    print(f"ENDED succeeded {sender.request.kwargs.get('audit_event_id')}")
+
+
+if "BENCH_PREFIX" in os.environ:
+    app = make_app(os.environ["BENCH_BROKER"])
+    kind = os.environ.get("BENCH_KIND", "bound")
+    if kind != "old":
+        queue = CeleryQueue(app, queue=os.environ["BENCH_PREFIX"], lost_retry_in=1)
+    if kind == "bound":
+        audit_forward = workbench.audit_forward(queue, os.environ["BENCH_PREFIX"])
