@@ -1,5 +1,6 @@
 # Everything runs in a virtual environment of its own, made on first use from any Python 3.10 to 3.13.
-#   make test                                       the tests, with the coverage gate
+#   make test                                       all tests: those of the core with their coverage gate, then those
+#                                                   that need a server, which are skipped where there is none
 #   make demo                                       the whole job, live
 #   make test PYTHON=python3.13 VENV=.venv-3.13     on another Python
 
@@ -7,13 +8,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test demo lint format bench wheel mutation ci clean
+.PHONY: test test-core test-services demo lint format bench wheel mutation ci clean
 
-test: $(VENV)/.test
+test: test-core test-services
+
+test-core: $(VENV)/.test $(VENV)/.queues
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -m "not services" $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+test-services: $(VENV)/.test $(VENV)/.queues
+	$(BIN)/python -m pytest -m services $(ARGS)
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m examples.demo $(ARGS)

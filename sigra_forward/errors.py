@@ -64,7 +64,7 @@ class JobRetryError(JobError):
         retry_in: Whole seconds to wait before it.
     """
 
-    def __init__(self, why: str, retry_in: int) -> None:
+    def __init__(self, why: str, retry_in: int = 0) -> None:
         super().__init__(why)
         self.retry_in = retry_in
 

@@ -194,8 +194,9 @@ def ending(result: Result) -> JobEndedError:
 
 def why(result: Result) -> str:
     """Return the reason of *result* in one line: it is ours, or the sink's words, and is safe to log."""
-    reason = result.reason if isinstance(result.reason, str) else getattr(result.reason, "value", "no reason")
-    return f"{reason}: {result.detail}" if result.detail and result.detail != reason else str(reason)
+    reason = str(getattr(result.reason, "value", result.reason or "no reason"))
+    detail = result.detail or reason
+    return detail if detail.startswith(reason) else f"{reason}: {detail}"
 
 
 def _longest_delay(policy: RetryPolicy) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Lock, Semaphore, Thread
+from time import monotonic
 from typing import Any, TypeVar
 
 from sigra_forward._fork import forget_after_fork
@@ -42,6 +43,7 @@ class BoundedCaller:
             TimeoutError: It was not back after *seconds*.
             BaseException: What *function* raised.
         """
+        until = monotonic() + seconds
         slots = self._slots
         if not slots.acquire(timeout=seconds):
             msg = f"{MAX_THREADS} calls hang already"
@@ -52,7 +54,7 @@ class BoundedCaller:
         except BaseException:  # the process can start no more threads
             slots.release()
             raise
-        if not call.done.acquire(timeout=seconds):
+        if not call.done.acquire(timeout=max(until - monotonic(), 0)):
             msg = f"it was not back after {seconds:g} s"
             raise TimeoutError(msg)
         if call.raised is not None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from time import time
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,7 @@ class SupervisedProcess:
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         self._log = folder / log
         self._stopping = False
+        self._starting = Lock()
         self.starts = 0
         self.killed_at = 0.0
         self._process = self._start()
@@ -68,7 +69,8 @@ class SupervisedProcess:
 
     def stop(self) -> None:
         """Ask the worker to stop, wait until it has, and start no other."""
-        self._stopping = True
+        with self._starting:
+            self._stopping = True
         pids = _descendants(self.pid)
         self._process.terminate()
         try:
@@ -78,7 +80,8 @@ class SupervisedProcess:
 
     def end(self, pids: Sequence[int] = ()) -> None:
         """Leave nothing of it behind."""
-        self._stopping = True
+        with self._starting:
+            self._stopping = True
         for pid in [self.pid, *_descendants(self.pid), *pids]:
             _signal(pid, signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT)
@@ -102,9 +105,10 @@ class SupervisedProcess:
     def _supervise(self) -> None:
         while True:
             self._process.wait()
-            if self._stopping:
-                return
-            self._process = self._start()
+            with self._starting:
+                if self._stopping:
+                    return
+                self._process = self._start()
 
 
 def _descendants(pid: int) -> list[int]:

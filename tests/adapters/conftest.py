@@ -13,6 +13,16 @@ import pytest
 from tests.adapters.services import POSTGRES, RABBITMQ, REDIS, Address, serving, unavailable
 
 
+SERVERS = {"redis_server", "rabbitmq_server", "postgres_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that asks for a server, however indirectly."""
+    for item in items:
+        if SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("services")
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Address]:
     """Yield the address of a Redis."""
