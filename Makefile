@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test test-core test-services demo lint format bench wheel mutation ci clean
+.PHONY: test test-core test-services demo lint format bench bench-queues wheel mutation ci clean
 
 test: test-core test-services
 
@@ -41,6 +41,9 @@ wheel: $(VENV)/.lint
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_core.py $(ARGS)
+
+bench-queues: $(VENV)/.bench
+	$(BIN)/python benchmarks/bench_queues.py $(ARGS)
 
 mutation: $(VENV)/.mutation
 	CI=1 $(BIN)/mutmut run $(ARGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from celery import Celery
@@ -10,9 +9,7 @@ from celery import Celery
 from sigra_forward import ConfigurationError
 from sigra_forward.queues.adapter import (
     DEFAULT_QUEUE,
-    ENQUEUE_TIMEOUT,
     Binding,
-    BoundedCaller,
     not_enqueued,
     seconds,
 )
@@ -57,7 +54,6 @@ class CeleryQueue:
         self._binding = Binding("CeleryQueue", queue)
         self._task = registered(app, self._binding)
         self._publisher = Publisher(app)
-        self._caller = BoundedCaller()
 
     def bind(self, audit_forward: AuditForward, /) -> None:
         """
@@ -100,21 +96,18 @@ class CeleryQueue:
         """
         queue = self._binding.queue_of(args.forwarder)
         limit = self._binding.time_limit(args.forwarder)
-        publish = partial(
-            self._publisher.publish,
-            self._task,
-            kwargs=args.to_dict(),
-            queue=queue,
-            serializer="json",
-            soft_time_limit=limit,
-            time_limit=limit + HARD_LIMIT_GRACE,
-        )
         try:
-            self._caller.call(publish, ENQUEUE_TIMEOUT)
+            self._publisher.publish(
+                self._task,
+                kwargs=args.to_dict(),
+                queue=queue,
+                serializer="json",
+                soft_time_limit=limit,
+                time_limit=limit + HARD_LIMIT_GRACE,
+            )
         except Exception as exc:
             raise not_enqueued("Celery", exc) from exc
 
     def close(self) -> None:
         """Close the connections to the broker. A later `enqueue` opens one anew."""
         self._publisher.close()
-        self._caller.close()

@@ -67,11 +67,13 @@ class PrivateRedis:
             "health_check_interval": 0,
             "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         }
-        kind = _connecting_in_time(pool.connection_class, self._caller)
+        kind = connecting_in_time(pool.connection_class, self._caller)
         return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=kind, **options))
 
 
-def _connecting_in_time(kind: Any, caller: BoundedCaller) -> Any:
+def connecting_in_time(kind: Any, caller: BoundedCaller) -> Any:
+    """Return *kind*, a class of redis-py's connections, as one that connects by *caller*, half a second at most."""
+
     class InTime(kind):  # type: ignore[misc]
         def _connect(self) -> Any:  # the one place in which redis-py resolves a name and opens a socket
             return caller.call(super()._connect, CONNECT_TIMEOUT)
