@@ -99,7 +99,7 @@ def commit(dsn: str, count: int) -> list[AuditEvent]:
     ]
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO audit_events VALUES (%s, %s, %s, %s, NULL, '{\"method\": \"otp\"}')",
+            'INSERT INTO audit_events VALUES (%s, %s, %s, %s, NULL, \'{"method": "otp"}\')',
             [(event.id, event.action, event.occurred_at, event.actor_id) for event in events],
         )
     return events
@@ -108,7 +108,7 @@ def commit(dsn: str, count: int) -> list[AuditEvent]:
 @contextmanager
 def running(command: list[str], folder: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker."""
-    with open(Path(folder) / "worker.log", "wb") as log:
+    with Path(folder, "worker.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=HERE, stdout=log, stderr=log)
         try:
             yield process

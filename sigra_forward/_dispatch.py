@@ -204,6 +204,20 @@ async def _asend(host: AuditForward, round_: _Round) -> None:
         round_.performed(name, await arun(round_.attempt(name, route), None, host.telemetry, host.bridge.acall))
 
 
+def jobs_of(host: AuditForward, event: AuditEvent) -> list[JobArgs]:
+    """
+    Return the jobs that a dispatch of *event* would put on the queue, for who does so by other means.
+
+    Raises:
+        EnqueueError: It is no `AuditEvent`, or one of another source.
+    """
+    round_ = _begin(host, event)
+    if round_ is None:
+        msg = f"it takes an AuditEvent of source {host.source!r}: nothing was enqueued"
+        raise EnqueueError(msg)
+    return [round_.args(name) for name in round_.to_enqueue]
+
+
 def _begin(host: AuditForward, event: AuditEvent) -> _Round | None:
     if not is_event(event):
         log_error("dispatch got a %s and sent nothing: it takes an AuditEvent", type_name(event))

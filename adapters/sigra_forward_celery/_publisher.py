@@ -6,14 +6,13 @@ from time import monotonic
 from typing import Any
 
 from celery import Celery
-from kombu import Connection
 from kombu.messaging import Producer
 
 from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, BoundedCaller, forget_after_fork
 from sigra_forward_celery._settings import driver
 
 SOCKET_TIMEOUT = 0.7
-"""Seconds for one answer of the broker: that of a published job on a connection that stands is within an enqueue's 1.5."""
+"""Seconds for one answer of the broker, so that a job published on a connection that stands is within an enqueue's 1.5."""
 
 _TRANSPORT_OPTIONS: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": SOCKET_TIMEOUT},
@@ -89,12 +88,9 @@ class Publisher:
 
     def _new(self) -> Producer:
         kind = driver(self._app)
-        options = _TRANSPORT_OPTIONS.get(kind, {})
-        connection: Connection = self._app.connection_for_write(
-            connect_timeout=SOCKET_TIMEOUT, transport_options=options
-        )
-        others = max(len(connection.alt) - 1, 0)  # each of several brokers is tried once, without a pause
-        connection.transport_options.update(max_retries=others, interval_start=0, interval_step=0, interval_max=0)
+        options = {**_TRANSPORT_OPTIONS.get(kind, {}), "interval_start": 0, "interval_step": 0, "interval_max": 0}
+        connection: Any = self._app.connection_for_write(connect_timeout=SOCKET_TIMEOUT, transport_options=options)
+        connection.transport_options["max_retries"] = max(len(connection.alt) - 1, 0)  # each of several brokers once
         if kind == "redis":
             self._connect_in_time(connection.default_channel)
         return self._app.amqp.Producer(connection, auto_declare=False)
@@ -110,4 +106,5 @@ class Publisher:
 
 
 def _drop(producer: Producer) -> None:
-    producer.connection.collect(socket_timeout=0.1)
+    connection: Any = producer.connection
+    connection.collect(socket_timeout=0.1)

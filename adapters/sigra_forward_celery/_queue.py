@@ -20,6 +20,8 @@ from sigra_forward_celery._task import LOST_RETRY_IN, registered
 if TYPE_CHECKING:
     from sigra_forward import AuditForward, JobArgs
 
+LIBRARY = "Celery"
+
 HARD_LIMIT_GRACE = 30
 """Seconds from the soft time limit, which is a failed attempt, to the hard one, with which Celery ends the job."""
 
@@ -29,9 +31,9 @@ class CeleryQueue:
     A job queue on the host's Celery app, run by the app's own workers.
 
     The task `sigra_forward.perform` is registered on *app*, JSON only, its result ignored. It is acknowledged late, and
-    run again when its process is killed: `worker_settings` has what the workers need besides. Jobs go out on connections
-    of our own that give up in time. A job that ends other than well is a failed task with the reason as its exception,
-    in the worker's log, in the ``task_failure`` signal and in Celery's events.
+    run again when its process is killed: `worker_settings` has what the workers need besides. Jobs go out on
+    connections of our own that give up in time. A job that ends other than well is a failed task with the reason as
+    its exception, in the worker's log, in the ``task_failure`` signal and in Celery's events.
 
     Args:
         app: The host's Celery app, configured.
@@ -39,7 +41,8 @@ class CeleryQueue:
         lost_retry_in: Seconds after which a job is tried again whose process was killed.
 
     Raises:
-        ConfigurationError: The queue's name cannot be one, *lost_retry_in* is no number, or the app has a task of our name that is not ours.
+        ConfigurationError: The queue's name cannot be one, *lost_retry_in* is no number of seconds, or the app has a
+            task of our name that is not ours.
     """
 
     def __init__(self, app: Celery, *, queue: str = DEFAULT_QUEUE, lost_retry_in: int = LOST_RETRY_IN) -> None:
@@ -106,7 +109,7 @@ class CeleryQueue:
                 time_limit=limit + HARD_LIMIT_GRACE,
             )
         except Exception as exc:
-            raise not_enqueued("Celery", exc) from exc
+            raise not_enqueued(LIBRARY, exc) from exc
 
     def close(self) -> None:
         """Close the connections to the broker. A later `enqueue` opens one anew."""

@@ -11,7 +11,7 @@ from sigra_forward import ConfigurationError, Result, State
 from sigra_forward.queues.adapter import TASK_NAME, Binding, ending
 
 LOST_RETRY_IN = 30
-"""Seconds after which a job is tried again whose process was killed, or that reached a worker without an AuditForward."""
+"""Seconds after which a job is tried again whose process was killed, or whose worker has no AuditForward."""
 
 
 class PerformTask(Protocol):
@@ -36,7 +36,7 @@ def registered(app: Celery, binding: Binding) -> PerformTask:
     """
     task: Any = app.tasks.get(TASK_NAME)
     if task is None:
-        register = app.task(
+        register: Any = app.task(
             name=TASK_NAME,
             bind=True,
             lazy=False,
@@ -91,4 +91,3 @@ def _retry(task: PerformTask, exc: Exception, countdown: float, max_retries: int
         reason = "the retry could not be published"
         raise Reject(reason, requeue=True)
     raise retry
-

@@ -30,3 +30,9 @@ def enqueue_by_hand(audit_event_id: str) -> None:
 def worker_command(python: str) -> list[str]:
     """Return how a worker is started, with one process."""
     return [python, "-m", "celery", "-A", "celery_app", "worker", "-Q", PREFIX, "-c", "1", "-l", "WARNING"]
+
+
+def clean() -> None:
+    """Leave no queue behind."""
+    with app.connection() as connection:
+        connection.default_channel.queue_delete(PREFIX)

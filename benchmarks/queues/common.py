@@ -1,4 +1,4 @@
-"""The same work for both: reload a row from PostgreSQL, and POST it to a sink. Imported by every worker of the benchmark."""
+"""The same work for both sides: reload a row from PostgreSQL, and POST it to a sink. Every worker imports it."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING
 
+from sigra_forward._dispatch import jobs_of
 from sigra_forward._names import NAME_RULE, is_name, type_name
 from sigra_forward._outcome import Outcome, Result, State
 from sigra_forward._settle import RetryPolicy
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sigra_forward._audit_forward import AuditForward
+    from sigra_forward._event import AuditEvent
+    from sigra_forward._job_args import JobArgs
     from sigra_forward._route import Route
 
 TASK_NAME = "sigra_forward.perform"
@@ -109,6 +112,16 @@ class Binding:
     def _failed(self, args: Mapping[str, object], number: int, exc: Exception) -> Result:
         attempt = self.host.attempt(args, number)
         return attempt.conclude(attempt.ended or Result(Outcome.ERROR, type_name(exc)), self.host.telemetry)
+
+    def jobs_of(self, event: AuditEvent) -> list[JobArgs]:
+        """
+        Return the jobs that a dispatch of *event* would enqueue, for an adapter that does so in the host's transaction.
+
+        Raises:
+            ConfigurationError: There is no `AuditForward`.
+            EnqueueError: It is no `AuditEvent`, or one of another source.
+        """
+        return jobs_of(self.host, event)
 
     def queue_of(self, forwarder: str) -> str:
         """

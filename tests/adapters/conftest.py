@@ -12,7 +12,6 @@ import pytest
 
 from tests.adapters.services import POSTGRES, RABBITMQ, REDIS, Address, serving, unavailable
 
-
 SERVERS = {"redis_server", "rabbitmq_server", "postgres_server"}
 
 
@@ -65,7 +64,7 @@ def redis_db(redis_server: Address) -> Iterator[int]:
 @pytest.fixture(scope="class")
 def rabbitmq_vhost(rabbitmq_server: Address) -> Iterator[str]:
     """Yield a virtual host of the test's own where the machine lets us make one, or the default one."""
-    tool = shutil.which("rabbitmqctl")
+    tool = shutil.which("rabbitmqctl") if rabbitmq_server == ("127.0.0.1", RABBITMQ.port) else None
     vhost = f"sigra-forward-{uuid4().hex[:8]}"
     if tool is None or subprocess.run([tool, "-q", "add_vhost", vhost], capture_output=True, check=False).returncode:
         yield "/"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ def serving(service: Service) -> Iterator[Address]:
         yield "127.0.0.1", service.port
         return
     with tempfile.TemporaryDirectory(prefix="sigra-forward-") as folder:
+        Path(folder).chmod(0o777)  # root's servers run as other users
         port = free_port()
         try:
             processes = service.start(Path(folder), port)
@@ -51,16 +52,10 @@ def serving(service: Service) -> Iterator[Address]:
                 f"there is no program {exc.filename}"
             )
         try:
-            wait_until_it_answers("127.0.0.1", port)
+            wait_until_it_answers("127.0.0.1", port, processes)
             yield "127.0.0.1", port
         finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(20)
-                process.kill()
-                process.wait()
+            stop(processes)
 
 
 def unavailable(reason: str) -> None:
@@ -87,57 +82,77 @@ def free_port() -> int:
         return port
 
 
-def wait_until_it_answers(host: str, port: int) -> None:
+def stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Stop servers, with all that they have started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+
+
+def wait_until_it_answers(host: str, port: int, processes: list[subprocess.Popen[bytes]]) -> None:
     """Wait for a server to start."""
     until = time.monotonic() + START_TIMEOUT
     while not answers(host, port):
+        if any(process.poll() for process in processes):
+            pytest.fail(f"{processes[0].args} ended with {processes[0].returncode}")
         if time.monotonic() > until:
             pytest.fail(f"nothing answers on {host}:{port} after {START_TIMEOUT:g} s")
         time.sleep(0.05)
 
 
 def program(name: str, *patterns: str) -> str:
-    """Return the path of a program, from PATH or where Debian puts it."""
-    found = shutil.which(name) or next(iter(sorted(sum(map(glob, patterns), []), reverse=True)), None)
+    """Return the path of a program: where Debian puts it, or from PATH."""
+    installed = sorted((path for pattern in patterns for path in Path("/").glob(pattern)), reverse=True)
+    found = str(installed[0]) if installed else shutil.which(name)
     if found is None:
         raise FileNotFoundError(2, "no such program", name)
     return found
 
 
+def start(
+    command: list[str], environment: dict[str, str] | None = None, user: str | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server, quietly, in a process group of its own."""
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        command, env=environment, user=user, stdout=quiet, stderr=quiet, cwd="/", start_new_session=True
+    )
+
+
 def _redis(folder: Path, port: int) -> list[subprocess.Popen[bytes]]:
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    return [subprocess.Popen([program("redis-server"), *options], stdout=subprocess.DEVNULL)]
+    return [start([program("redis-server"), *options])]
 
 
 def _rabbitmq(folder: Path, port: int) -> list[subprocess.Popen[bytes]]:
     environment = {
         **os.environ,
         "RABBITMQ_NODENAME": f"sigra{port}@localhost",
-        "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "HOME": str(folder),
         "RABBITMQ_DIST_PORT": str(free_port()),
         "RABBITMQ_MNESIA_BASE": str(folder),
         "RABBITMQ_LOG_BASE": str(folder),
         "RABBITMQ_PID_FILE": str(folder / "pid"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
     }
-    server = program("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/sbin/rabbitmq-server")
-    return [subprocess.Popen([server], env=environment, stdout=subprocess.DEVNULL)]
+    (folder / "rabbitmq.conf").write_text(f"listeners.tcp.local = 127.0.0.1:{port}\n", encoding="ascii")
+    # Debian's program of this name on PATH changes to another user, and leaves the environment behind.
+    server = program("rabbitmq-server", "usr/lib/rabbitmq/bin/rabbitmq-server")
+    return [start([server], environment)]
 
 
 def _postgres(folder: Path, port: int) -> list[subprocess.Popen[bytes]]:
-    initdb = program("initdb", "/usr/lib/postgresql/*/bin/initdb")
-    postgres = program("postgres", "/usr/lib/postgresql/*/bin/postgres")
-    user = _other_user(folder) if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
+    initdb = program("initdb", "usr/lib/postgresql/*/bin/initdb")
+    postgres = program("postgres", "usr/lib/postgresql/*/bin/postgres")
+    user = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
     data = str(folder / "data")
     subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "postgres"], check=True, user=user, capture_output=True)
     options = ["-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)]
-    return [subprocess.Popen([postgres, *options], user=user, stderr=subprocess.DEVNULL)]
-
-
-def _other_user(folder: Path) -> str:
-    shutil.chown(folder, "nobody")
-    return "nobody"
+    return [start([postgres, *options], user=user)]
 
 
 REDIS = Service("Redis", "SIGRA_FORWARD_REDIS", 6379, _redis)

@@ -12,7 +12,9 @@ from sigra_forward import (
     AuditForward,
     CancelReason,
     ConfigurationError,
+    Dispatch,
     EnqueueError,
+    JobArgs,
     Outcome,
     Result,
     RetryPolicy,
@@ -97,7 +99,9 @@ def test_unbound_it_does_nothing_async() -> None:
 
 def test_routes_name_their_queues() -> None:
     """A route's own queue, or else the adapter's; each is listed once."""
-    binding = bound(siem=RecordingForwarder(), other=RecordingForwarder(), slow=Route(RecordingForwarder(), queue="slow"))
+    binding = bound(
+        siem=RecordingForwarder(), other=RecordingForwarder(), slow=Route(RecordingForwarder(), queue="slow")
+    )
 
     assert ("audits", "slow") == (binding.queue_of("siem"), binding.queue_of("slow"))
     assert ["audits", "slow"] == binding.queues()
@@ -105,8 +109,32 @@ def test_routes_name_their_queues() -> None:
 
 def test_a_forwarder_that_is_not_registered_gets_no_job() -> None:
     """Nobody would run it, so it is not enqueued."""
-    with pytest.raises(EnqueueError, match="^nobody would run the job"):
+    with pytest.raises(EnqueueError, match=r"^nobody would run the job"):
         bound().queue_of("os.system")
+
+
+def test_the_jobs_of_an_event_are_those_of_a_dispatch() -> None:
+    """A job for each route that wants the event and goes by the queue; a filter that raises counts as wanting."""
+
+    def fail(event: object) -> bool:
+        raise ValueError
+
+    binding = bound(
+        auto=RecordingForwarder(),
+        always=Route(RecordingForwarder(), dispatch=Dispatch.ASYNC, where=fail),
+        inline=Route(RecordingForwarder(), dispatch=Dispatch.SYNC),
+        other=Route(RecordingForwarder(), actions=("other.*",)),
+    )
+
+    expected = [JobArgs(name, EVENT.id, EVENT.occurred_at) for name in ("auto", "always")]
+    assert expected == binding.jobs_of(EVENT)
+
+
+@pytest.mark.parametrize("event", [None, "event", make_event(source="other")], ids=["none", "text", "source"])
+def test_what_is_no_event_of_ours_has_no_jobs(event: Any) -> None:
+    """It is an error that says what is taken, and not silently nothing."""
+    with pytest.raises(EnqueueError, match=r"^it takes an AuditEvent of source 'audit_events': nothing was enqueued$"):
+        bound().jobs_of(event)
 
 
 def test_a_job_may_take_twice_the_deadline() -> None:
@@ -154,7 +182,9 @@ def test_a_rescue_that_comes_late_enough_is_accepted(seconds: float) -> None:
 
 def test_a_rescue_that_comes_too_early_is_refused() -> None:
     """A job that lives would be started a second time: the message says what to raise, and to what."""
-    with pytest.raises(ConfigurationError, match=r"^visibility_timeout is 59\.5 s, and a job may take 60 s .* Raise it to 60"):
+    with pytest.raises(
+        ConfigurationError, match=r"^visibility_timeout is 59\.5 s, and a job may take 60 s .* Raise it to 60"
+    ):
         bound().require_rescue_after(59.5, 60, "visibility_timeout")
 
 

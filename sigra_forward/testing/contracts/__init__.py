@@ -14,6 +14,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
 from sigra_forward.testing.contracts._audit_repository import AuditRepositoryContract  # noqa: E402
 from sigra_forward.testing.contracts._forwarder import ForwarderContract  # noqa: E402
+from sigra_forward.testing.contracts._hostile import within  # noqa: E402
 from sigra_forward.testing.contracts._job_queue import JobQueueContract  # noqa: E402
 from sigra_forward.testing.contracts._queue_worker import Ended, QueueWorkerContract, Rig  # noqa: E402
 
@@ -24,4 +25,5 @@ __all__ = [
     "JobQueueContract",
     "QueueWorkerContract",
     "Rig",
+    "within",
 ]

@@ -182,7 +182,7 @@ class QueueWorkerContract:
     # Help for the tests.
 
     @classmethod
-    def started(cls, rig: Rig, lane: str | None, **kind: bool) -> SupervisedProcess:
+    def started(cls, rig: Rig, lane: str | None, **kind: Any) -> SupervisedProcess:
         """Start a supervised worker of *lane*."""
         environment = {
             VARIABLE: str(rig.bench.folder),
@@ -294,10 +294,8 @@ class QueueWorkerContract:
     # 8 to 14: what happens to processes.
 
     @pytest.mark.parametrize("forwarder", ["slow", "async-slow"])
-    def test_08_a_job_that_takes_too_long_gives_way(
-        self, rig: Rig, shared: SupervisedProcess, forwarder: str
-    ) -> None:
-        """A forwarder far beyond its deadline is stopped, tried again max_attempts times at most, and frees its slot."""
+    def test_08_a_job_that_takes_too_long_gives_way(self, rig: Rig, shared: SupervisedProcess, forwarder: str) -> None:
+        """A forwarder far beyond its deadline is stopped, tried max_attempts times at most, and frees its slot."""
         event = self.enqueue(rig, forwarder)
 
         end = self.end_of(rig, event, shared, self.rescue)
@@ -591,4 +589,3 @@ _HOSTILE: dict[str, dict[str, Any]] = {
 def _recovery(runs: list[Run], killed_at: float) -> float:
     """Return the seconds from the kill to the next run."""
     return min(run.moment for run in runs if run.moment > killed_at) - killed_at
-

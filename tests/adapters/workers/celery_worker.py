@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from celery import Celery, signals
+from kombu import Producer
 
 from sigra_forward.testing import workbench
 from sigra_forward_celery import CeleryQueue, worker_settings
@@ -32,10 +34,24 @@ def _tell_success(sender=None, **_):
     print(f"ENDED succeeded {sender.request.kwargs.get('audit_event_id')}")
 
 
+def _refuse_one_retry(producer, body, *args, headers=None, **options):
+    """Fail to publish the first retry, as with a broker that takes nothing more."""
+    flag = Path(os.environ[workbench.VARIABLE]) / "refused"
+    if (headers or {}).get("retries") and not flag.exists():
+        flag.touch()
+        msg = "the broker takes nothing"
+        raise RuntimeError(msg)
+    return publish(producer, body, *args, headers=headers, **options)
+
+
+publish = Producer.publish
+
 if "BENCH_PREFIX" in os.environ:
     app = make_app(os.environ["BENCH_BROKER"])
     kind = os.environ.get("BENCH_KIND", "bound")
     if kind != "old":
         queue = CeleryQueue(app, queue=os.environ["BENCH_PREFIX"], lost_retry_in=1)
-    if kind == "bound":
+    if kind == "unpublished":
+        Producer.publish = _refuse_one_retry
+    if kind in {"bound", "unpublished"}:
         audit_forward = workbench.audit_forward(queue, os.environ["BENCH_PREFIX"])
