@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test test-core test-services demo lint format bench bench-queues wheel mutation ci clean
+.PHONY: test test-core test-services demo lint format bench bench-queues adapters-table wheel mutation ci clean
 
 test: test-core test-services
 
@@ -42,6 +42,12 @@ wheel: $(VENV)/.lint
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_core.py $(ARGS)
 
+# Runs the suites of the queue adapters, and puts what they have measured into the README.
+adapters-table: $(VENV)/.test $(VENV)/.queues
+	rm -rf .report && mkdir .report
+	SIGRA_FORWARD_REPORT=$(CURDIR)/.report $(BIN)/python -m pytest -m services tests/adapters $(ARGS)
+	$(BIN)/python tests/adapters/report.py .report
+
 bench-queues: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_queues.py $(ARGS)
 
@@ -53,7 +59,7 @@ ci:
 	.ci/run
 
 clean:
-	rm -rf .venv* dist build mutants .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv* .report dist build mutants .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

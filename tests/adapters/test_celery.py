@@ -35,6 +35,8 @@ from tests.adapters.workers.celery_worker import make_app
 class CeleryContract(QueueWorkerContract):
     """What is the same on both brokers."""
 
+    visibility = "failed task: worker's log, `task_failure` signal, events"
+
     @classmethod
     def url(cls, host: str, port: int) -> str:
         """Return the broker's URL behind an address."""
@@ -161,6 +163,7 @@ class TestCeleryOnRedis(CeleryContract):
     """Celery on Redis."""
 
     library = "Celery, Redis"
+    recovery = "`visibility_timeout` + 5"
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -178,6 +181,7 @@ class TestCeleryOnRabbitMQ(CeleryContract):
     """Celery on RabbitMQ."""
 
     library = "Celery, RabbitMQ"
+    recovery = "at once"
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -85,11 +85,19 @@ class QueueWorkerContract:
     granularity: ClassVar[float] = 2.5
     """Seconds that an attempt may come later than it is due, on a machine that is busy."""
 
-    is_transactional: ClassVar[bool] = False
-    """Whether the adapter can enqueue inside the caller's transaction. Told in the report only."""
+    # For the report.
 
     library: ClassVar[str] = ""
-    """The library and its server, for the report."""
+    """The library and its server."""
+
+    visibility: ClassVar[str] = ""
+    """Where the library shows a job that has ended badly, and why."""
+
+    recovery: ClassVar[str] = ""
+    """In how many seconds a job runs again whose worker was killed, with the settings that the adapter recommends."""
+
+    is_transactional: ClassVar[bool] = False
+    """Whether the adapter can enqueue inside the caller's transaction."""
 
     # What the subclass gives.
 
@@ -170,7 +178,7 @@ class QueueWorkerContract:
     @classmethod
     def _report(cls, request: pytest.FixtureRequest) -> Iterator[None]:
         """Write down what the class has measured."""
-        cls.measured = {"library": cls.library, "transactional": cls.is_transactional}
+        cls.measured = {"library": cls.library, "recovery": cls.recovery, "transactional": cls.is_transactional}
         yield
         folder = os.environ.get(REPORT)
         if folder:
@@ -239,6 +247,7 @@ class QueueWorkerContract:
         assert ("failed", [1], []) == (end.state, self.attempts(rig, event), rig.bench.sent(event.id))
         assert "schema_mismatch" in end.reason
         assert "no such field" in end.reason
+        type(self).measured["visibility"] = self.visibility
 
     @pytest.mark.parametrize("forwarder", ["flaky", "async-flaky"])
     def test_03_an_error_is_tried_again(self, rig: Rig, shared: SupervisedProcess, forwarder: str) -> None:
@@ -303,6 +312,7 @@ class QueueWorkerContract:
 
         assert ("failed", "succeeded") == (end.state, self.end_of(rig, after, shared).state)
         assert len(self.attempts(rig, event)) <= MAX_ATTEMPTS
+        type(self).measured[f"limits {forwarder}"] = True
 
     def test_09_an_order_to_the_process_is_no_success(self, rig: Rig, shared: SupervisedProcess) -> None:
         """SystemExit out of a forwarder goes through perform: the job is tried again, and ends visibly, not well."""
@@ -363,6 +373,7 @@ class QueueWorkerContract:
 
         assert "failed" == end.state
         assert 1 < len(self.attempts(rig, crash.event)) <= MAX_ATTEMPTS
+        type(self).measured["poison"] = len(self.attempts(rig, crash.event))
 
     def test_14_kill_9_between_yes_and_ack(self, rig: Rig, crashes: dict[str, Crash]) -> None:
         """The sink sees the event a second time, under the same idempotency key."""
