@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -50,14 +51,18 @@ class PrivatePostgres:
         if connection is not None:
             try:
                 return self._used(connection, function)
-            except psycopg.OperationalError:
-                self.close()  # gone stale, as the others will be: the server was restarted since
-        return self._used(self._caller.call(self._connect, CONNECT_TIMEOUT), function)
+            except Exception:
+                if not connection.was_broken:
+                    raise
+                self._drop_idle()  # gone stale, as this one was: the server was restarted since
+        while (connection := self._taken()) is None:
+            self._caller.call(partial(self._open, self._idle), CONNECT_TIMEOUT)
+        return self._used(connection, function)
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
-        while (connection := self._taken()) is not None:
-            connection.close()
+        """Close the connections that are not in use. A later `run` opens one anew."""
+        self._drop_idle()
+        self._idle = []  # what opens too late for its caller finds that nobody wants it
         self._caller.close()
 
     def forget(self) -> None:
@@ -69,10 +74,15 @@ class PrivatePostgres:
         try:
             answer = function(connection)
         except BaseException:
+            connection.was_broken = connection.broken
             connection.close()
             raise
         self._idle.append(connection)
         return answer
+
+    def _drop_idle(self) -> None:
+        while (connection := self._taken()) is not None:
+            connection.close()
 
     def _taken(self) -> _InTime | None:
         try:
@@ -80,12 +90,19 @@ class PrivatePostgres:
         except IndexError:
             return None
 
-    def _connect(self) -> _InTime:
-        return _InTime.connect(**self._options)
+    def _open(self, idle: list[_InTime]) -> None:
+        connection = _InTime.connect(**self._options)
+        if idle is self._idle:
+            idle.append(connection)
+        else:
+            connection.close()
 
 
 class _InTime(psycopg.Connection[Any]):
     """A connection whose every wait for the server ends in time."""
+
+    was_broken = False
+    """Whether the server had closed it, when it was closed here."""
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
         """Wait as psycopg does, but no longer than `ANSWER_TIMEOUT`."""

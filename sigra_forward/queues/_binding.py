@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import wait_for
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from sigra_forward._settle import RetryPolicy
 from sigra_forward.errors import ConfigurationError, EnqueueError, JobEndedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from sigra_forward._audit_forward import AuditForward
     from sigra_forward._event import AuditEvent
@@ -102,12 +103,25 @@ class Binding:
             return self._failed(args, attempt, exc)
 
     async def aperform(self, args: Mapping[str, object], attempt: int) -> Result:
-        """Run one job as `perform` does, awaiting async ports."""
+        """
+        Run one job as `perform` does, awaiting async ports, and give it up after its time limit as a failed attempt.
+
+        On an event loop no queue library can stop a job that hangs. A sync port goes on in its thread, to its own end;
+        the job does not wait for it.
+        """
         host = self.host
         try:
-            return await host.aperform(args, attempt)
-        except Exception as exc:  # noqa: BLE001 - as above
+            answer = await wait_for(_tried(host.aperform(args, attempt)), self._limit(args))
+        except Exception as exc:  # noqa: BLE001 - the time limit, or as above
             return self._failed(args, attempt, exc)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _limit(self, args: Mapping[str, object]) -> int | None:
+        forwarder = args.get("forwarder") if isinstance(args, dict) else None
+        known = isinstance(forwarder, str) and forwarder in self.host.routes
+        return self.time_limit(str(forwarder)) if known else None
 
     def _failed(self, args: Mapping[str, object], number: int, exc: Exception) -> Result:
         attempt = self.host.attempt(args, number)
@@ -186,6 +200,14 @@ class Binding:
 
     def _policy(self, route: Route) -> RetryPolicy:
         return route.policy or self.host.policy
+
+
+async def _tried(awaitable: Awaitable[Result]) -> Result | BaseException:
+    """Return an order to the process that comes out of *awaitable*: raised in a task of its own, it would end the loop."""
+    try:
+        return await awaitable
+    except (SystemExit, KeyboardInterrupt) as exc:
+        return exc
 
 
 def not_enqueued(library: str, exc: Exception) -> EnqueueError:

@@ -225,7 +225,7 @@ class _Sink:
 
 class _AsyncSink(_Sink):
     async def forward(self, event: AuditEvent) -> None:  # type: ignore[override]
-        await asyncio.sleep(0)
+        await asyncio.sleep(PATIENCE if self._behave is _take_too_long else 0)
         super().forward(event)
 
 
