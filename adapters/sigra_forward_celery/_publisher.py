@@ -12,7 +12,7 @@ from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, BoundedCaller, forget_
 from sigra_forward_celery._settings import driver
 
 SOCKET_TIMEOUT = 0.7
-"""Seconds for one answer of the broker, so that a job published on a connection that stands is within an enqueue's 1.5."""
+"""Seconds for one answer of the broker: a job on a connection that stands is published within an enqueue's 1.5."""
 
 _TRANSPORT_OPTIONS: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": SOCKET_TIMEOUT},

@@ -203,7 +203,7 @@ class Binding:
 
 
 async def _tried(awaitable: Awaitable[Result]) -> Result | BaseException:
-    """Return an order to the process that comes out of *awaitable*: raised in a task of its own, it would end the loop."""
+    """Return an order to the process that *awaitable* raises: raised in a task of its own, it would end the loop."""
     try:
         return await awaitable
     except (SystemExit, KeyboardInterrupt) as exc:

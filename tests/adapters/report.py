@@ -44,7 +44,7 @@ def table(folder: Path) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    return "-" if value is None else f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
 
 
 def main() -> None:

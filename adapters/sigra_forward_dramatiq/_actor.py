@@ -1,0 +1,110 @@
+"""The one actor: perform, and `result.settlement` in Dramatiq's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dramatiq import Actor, Broker, Retry
+from dramatiq.middleware import Retries
+
+from sigra_forward import ConfigurationError, Result, State
+from sigra_forward.errors import JobEndedError
+from sigra_forward.queues.adapter import TASK_NAME, Binding, ending, why
+from sigra_forward_dramatiq._middleware import RUNNING, Jobs
+from sigra_forward_dramatiq._server import Server, server_of
+
+INTERRUPTED_RETRY_IN = 30
+"""Seconds after which a job is tried again that was interrupted, or that reached a worker without an AuditForward."""
+
+
+class Perform:
+    """
+    What the actor does.
+
+    How often Dramatiq may try a job stands in its message's own options, where Dramatiq itself looks first.
+
+    Attributes:
+        binding: Whom the jobs are for.
+        server: Where they come from.
+    """
+
+    def __init__(self, binding: Binding, server: Server) -> None:
+        self.binding = binding
+        self.server = server
+
+    def __call__(self, /, *_: object, **job: object) -> None:
+        message = RUNNING.get().message
+        options = message.options
+        retries = options.get("retries")
+        attempt = retries + 1 if type(retries) is int else 1
+        if not self.binding.is_bound:
+            options["retries"] = attempt - 2  # this is no attempt: the next worker may be put together better
+        most = self._max_attempts(job)
+        options.update(retries=attempt - 1, max_retries=most - 1)
+        starts = self.server.begin(message)
+        try:
+            _see_that_it_is_no_killer(starts, most, options)
+            result = self.binding.perform(job, attempt)
+        finally:  # not reached when the process is killed
+            self.server.end(message)
+        _translate(result, options)
+
+    def _max_attempts(self, job: dict[str, object]) -> int:
+        routes = self.binding.host.routes
+        forwarder = job.get("forwarder")
+        return self.binding.max_attempts(forwarder) if isinstance(forwarder, str) and forwarder in routes else 1
+
+
+def registered(broker: Broker, binding: Binding, queue: str) -> Actor[..., None]:
+    """
+    Return the broker's one actor, whose function is a `Perform`; register it if it is not there yet.
+
+    Raises:
+        ConfigurationError: The broker has an actor of this name that is not ours, or does not retry.
+    """
+    actor = broker.actors.get(TASK_NAME)
+    if actor is None:
+        server = server_of(broker)
+        _add_middleware(broker, Jobs(server))
+        actor = Actor(
+            Perform(binding, server),
+            broker=broker,
+            actor_name=TASK_NAME,
+            queue_name=queue,
+            priority=0,
+            options={"retry_when": None},  # or the host's own predicate would overrule what was settled
+        )
+    if not isinstance(actor.fn, Perform):
+        msg = f"this Dramatiq broker has an actor {TASK_NAME!r} of its own: sigra-forward needs the name, rename yours"
+        raise ConfigurationError(msg)
+    return actor
+
+
+def _add_middleware(broker: Broker, jobs: Jobs) -> None:
+    try:
+        broker.add_middleware(jobs, before=Retries)
+    except ValueError:
+        retrying = False
+    else:
+        retrying = True
+    if not retrying:
+        msg = "this Dramatiq broker never retries: add dramatiq.middleware.Retries() to its middleware"
+        raise ConfigurationError(msg)
+
+
+def _see_that_it_is_no_killer(starts: int, most: int, options: dict[str, Any]) -> None:
+    if starts >= max(most, 2):
+        options["max_retries"] = 0
+        msg = f"discarded: killed: it was started {starts} times, and its process was killed each time"
+        raise JobEndedError(msg)
+
+
+def _translate(result: Result, options: dict[str, Any]) -> None:
+    settlement = result.settlement
+    assert settlement is not None  # noqa: S101 - perform always settles
+    if settlement.state is State.COMPLETED:
+        return
+    if settlement.retry_in is None:
+        options["max_retries"] = 0
+        raise ending(result)
+    raise Retry(why(result), delay=settlement.retry_in * 1000)
