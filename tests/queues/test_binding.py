@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -242,6 +243,54 @@ def test_a_limit_that_strikes_while_a_bad_job_is_read_ends_it() -> None:
     result = binding.perform({"forwarder": "other", "audit_event_id": "1"}, 1)
 
     assert (Outcome.CANCEL, CancelReason.UNKNOWN_FORWARDER) == (result.outcome, result.reason)
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_on_a_loop_a_job_that_hangs_is_given_up(is_async: bool) -> None:
+    """After its time limit it is a failed attempt, whether the forwarder is async or holds a thread."""
+    back = Event()
+
+    class Hanging:
+        deadline = 0.01
+
+        def forward(self, event: object) -> Any:
+            return asyncio.sleep(60) if is_async else back.wait(60)
+
+    async def run() -> Result:
+        result = await bound(siem=Hanging()).aperform(JOB, 1)
+        back.set()
+        return result
+
+    result = asyncio.run(run())
+
+    assert (Outcome.ERROR, State.RETRYABLE) == (result.outcome, result.settlement and result.settlement.state)
+    assert "TimeoutError" == result.reason
+
+
+@pytest.mark.parametrize("forwarder", ["other", 5, None])
+def test_on_a_loop_a_job_for_nobody_is_cancelled(forwarder: Any) -> None:
+    """A job whose forwarder is not known has no time limit, and needs none."""
+    result = asyncio.run(bound().aperform({**JOB, "forwarder": forwarder}, 1))
+
+    assert Outcome.CANCEL is result.outcome
+
+
+@pytest.mark.parametrize("order", [SystemExit, KeyboardInterrupt])
+def test_on_a_loop_an_order_to_the_process_goes_through(order: type[BaseException]) -> None:
+    """It comes out of the job, for the queue library to see, and does not end the loop behind its back."""
+
+    class Exiting:
+        async def forward(self, event: object) -> None:
+            raise order
+
+    async def run() -> str:
+        try:
+            await bound(siem=Exiting()).aperform(JOB, 1)
+        except order:
+            return "raised here"
+        return "lost"
+
+    assert "raised here" == asyncio.run(run())
 
 
 def test_an_order_to_the_process_goes_through() -> None:
