@@ -106,7 +106,7 @@ WITHOUT_PYTEST = """
     sys.modules["pytest"] = None
     import sigra_forward.testing as kit
 
-    lazy = {"AuditRepositoryContract", "ForwarderContract", "JobQueueContract", "isolate_signals"}
+    lazy = {"AuditRepositoryContract", "ForwarderContract", "JobQueueContract", "QueueWorkerContract", "isolate_signals"}
     there = [getattr(kit, name) for name in kit.__all__ if name not in lazy]
     assert kit.make_event().action == "session.create"
     for name in sorted(lazy):
@@ -120,9 +120,9 @@ WITHOUT_PYTEST = """
 
 def test_the_fakes_need_no_pytest() -> None:
     """Only the contracts and the fixture do, and they say so when they are asked for."""
-    assert ["AuditRepositoryContract", "ForwarderContract", "JobQueueContract", "isolate_signals", "False"] == python(
-        WITHOUT_PYTEST
-    ).split()
+    contracts = ["AuditRepositoryContract", "ForwarderContract", "JobQueueContract", "QueueWorkerContract"]
+
+    assert [*contracts, "isolate_signals", "False"] == python(WITHOUT_PYTEST).split()
 
 
 def test_the_kit_has_what_it_lists_and_nothing_more() -> None:
