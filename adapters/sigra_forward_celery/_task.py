@@ -82,12 +82,8 @@ def _translate(task: PerformTask, result: Result, attempt: int) -> None:
 def _retry(task: PerformTask, exc: Exception, countdown: float, max_retries: int | None) -> None:
     """Have the job run again. Called outside of every ``except``: Celery would raise what is being handled."""
     try:
-        retry = task.retry(countdown=countdown, exc=exc, max_retries=max_retries, throw=False)
-    except Reject:
-        lost = True
-    else:
-        lost = False
-    if lost:  # it could not be published: Celery would drop the job, and the broker still has it
+        end = task.retry(countdown=countdown, exc=exc, max_retries=max_retries, throw=False)
+    except Reject:  # it could not be published: Celery would drop the job, and the broker still has it
         reason = "the retry could not be published"
-        raise Reject(reason, requeue=True)
-    raise retry
+        end = Reject(reason, requeue=True)
+    raise end

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sigra_forward import ConfigurationError, EnqueueError
-from sigra_forward.queues.adapter import DEFAULT_QUEUE, not_enqueued
+from sigra_forward.queues.adapter import DEFAULT_QUEUE, Binding, not_enqueued
 from sigra_forward_oban._jobs import Insertion
 from sigra_forward_oban._settings import table
-from sigra_forward_oban._timed import TimedBinding
 from sigra_forward_oban._worker import register
 from sigra_forward_psycopg import PrivatePostgres, asavepoint, aunwrapped, savepoint, unwrapped
 
@@ -56,7 +55,7 @@ class ObanQueue:
         if not isinstance(oban, str):
             msg = f"ObanQueue(oban=...) takes the name of an Oban instance; got a {type(oban).__name__}"
             raise ConfigurationError(msg)
-        self._binding = TimedBinding("ObanQueue", queue)
+        self._binding = Binding("ObanQueue", queue)
         self._table = table(dsn, prefix, rescue_after)
         self._oban = oban
         self._insertion = Insertion(self._table.prefix)

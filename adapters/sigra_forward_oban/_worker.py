@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from oban import Cancel, Job, Oban, Snooze, worker
+from oban import Cancel, Job, Oban, Snooze
+from oban.decorators import worker
 
 from sigra_forward import ConfigurationError, Result, State
 from sigra_forward.errors import JobRetryError
