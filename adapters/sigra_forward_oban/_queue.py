@@ -99,7 +99,8 @@ class ObanQueue:
         """
         Put a job for every route that wants *event*, and is not ``Dispatch.SYNC``, into your own transaction.
 
-        They come about if it commits, and not if it rolls back; do not dispatch the event as well.
+        They come about if it commits, and not if it rolls back. Do not dispatch, or announce, the event as well: each
+        of these routes would get it twice. Nothing is told of it, because it has not happened yet.
 
         Args:
             connection: In a transaction, on the database of the jobs: a psycopg 3 connection; or a SQLAlchemy
@@ -112,31 +113,33 @@ class ObanQueue:
         Raises:
             EnqueueError: No job was made, and your transaction goes on as if nothing had been tried.
         """
+        jobs = self._jobs_of(event)
         try:
-            jobs = self._binding.jobs_of(event)
             native = unwrapped(connection)
             with savepoint(native):
                 for job in jobs:
                     native.execute(self._insertion.statement, self._insertion.values(job, self._binding))
-        except EnqueueError:
-            raise
         except Exception as exc:
             raise not_enqueued(LIBRARY, exc) from exc
         return tuple(job.forwarder for job in jobs)
 
     async def aenqueue_in(self, connection: Any, event: AuditEvent) -> tuple[str, ...]:
         """Put jobs into your own transaction as `enqueue_in` does, on an async connection or session of the same."""
+        jobs = self._jobs_of(event)
         try:
-            jobs = self._binding.jobs_of(event)
             native = await aunwrapped(connection)
             async with asavepoint(native):
                 for job in jobs:
                     await native.execute(self._insertion.statement, self._insertion.values(job, self._binding))
-        except EnqueueError:
-            raise
         except Exception as exc:
             raise not_enqueued(LIBRARY, exc) from exc
         return tuple(job.forwarder for job in jobs)
+
+    def _jobs_of(self, event: AuditEvent) -> list[JobArgs]:
+        try:
+            return self._binding.jobs_of(event)
+        except ConfigurationError as exc:
+            raise EnqueueError(str(exc)) from exc
 
     def close(self) -> None:
         """Close the connections to the database. A later `enqueue` opens one anew."""

@@ -174,6 +174,8 @@ class ProcrastinateQueue:
             with savepoint(native):
                 for args in jobs:
                     defer(native, args, self._binding.queue_of(args.forwarder))
+        except EnqueueError:
+            raise
         except Exception as exc:
             raise not_enqueued(LIBRARY, exc) from exc
         return tuple(args.forwarder for args in jobs)
@@ -186,6 +188,8 @@ class ProcrastinateQueue:
             async with asavepoint(native):
                 for args in jobs:
                     await adefer(native, args, self._binding.queue_of(args.forwarder))
+        except EnqueueError:
+            raise
         except Exception as exc:
             raise not_enqueued(LIBRARY, exc) from exc
         return tuple(args.forwarder for args in jobs)
