@@ -277,7 +277,7 @@ def test_the_same_awaited(postgres_server: tuple[str, int]) -> None:
             await connection.execute("CREATE TEMPORARY TABLE rows (id int)")
             async with asavepoint(connection):
                 await write(connection, 1)
-            with pytest.raises(EnqueueError, match="goes on: DivisionByZero$"):
+            with pytest.raises(EnqueueError, match=r"goes on: DivisionByZero$"):
                 async with asavepoint(connection):
                     await write(connection, 2)
                     await connection.execute("SELECT 1 / 0")

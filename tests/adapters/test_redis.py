@@ -13,11 +13,11 @@ import pytest
 
 redis = pytest.importorskip("redis")
 
-from redis.sentinel import SentinelConnectionPool  # noqa: E402
+from redis.sentinel import SentinelConnectionPool
 
-from sigra_forward.testing import TCPProxy  # noqa: E402
-from sigra_forward.testing.contracts import within  # noqa: E402
-from sigra_forward_redis import PrivateRedis  # noqa: E402
+from sigra_forward.testing import TCPProxy
+from sigra_forward.testing.contracts import within
+from sigra_forward_redis import PrivateRedis
 
 BUDGET = 1.5
 
