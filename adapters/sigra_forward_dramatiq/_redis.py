@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import redis
 from dramatiq import Message
-from dramatiq.common import current_millis
+from dramatiq.common import current_millis, dq_name
 
 from sigra_forward.queues.adapter import Binding
 from sigra_forward_dramatiq._server import Server
@@ -49,6 +50,23 @@ class Redis(Server):
 
     def check(self, binding: Binding) -> None:
         check_redis(self._broker.heartbeat_timeout, self._broker.maintenance_chance, binding)
+
+    def declare(self, queues: list[str]) -> None:
+        super().declare(queues)
+        self._broker.consume = partial(self._consume, self._broker.consume, {dq_name(queue) for queue in queues})
+
+    def _consume(self, consume: Any, delay_queues: set[str], queue_name: str, *args: Any, **options: Any) -> Any:
+        """
+        Give back the delayed jobs that this process has forgotten.
+
+        A consumer that has lost its connection starts anew, and no longer has the jobs that it held back until they
+        were due. Dramatiq leaves them to a process that, living, is never taken for dead.
+        """
+        if queue_name in delay_queues:
+            held = f"{self._broker.namespace}:__acks__.{self._broker.broker_id}.{queue_name}"
+            if forgotten := self._broker.client.smembers(held):
+                self._broker.do_requeue(queue_name, *forgotten)
+        return consume(queue_name, *args, **options)
 
     def enqueue(self, message: Message[Any]) -> None:
         self._redis.run(lambda _: self._private.enqueue(message))

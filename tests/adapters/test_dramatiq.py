@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event
 from time import sleep
 from typing import Any
 from uuid import uuid4
@@ -187,11 +188,30 @@ class DramatiqContract(QueueWorkerContract):
 
         assert "succeeded" == self.end_of(rig, self.enqueue(rig, "accepting"), shared).state
 
+    def test_32_a_job_that_waits_outlives_the_connection(self, proxy: TCPProxy, caplog: Any) -> None:
+        """A retry that a worker holds back until it is due is not forgotten while the server is away."""
+        broker = make_broker(self.url("127.0.0.1", proxy.port))
+        broker.add_middleware(holding := _Holding())
+        event, sink = make_event(), _Quick(1)
+        routes = {"siem": Route(sink, policy=RetryPolicy(backoff=lambda _: 2))}
+        queue = DramatiqQueue(broker, queue=f"held{uuid4().hex[:8]}")
+        with AuditForward(InMemoryAuditRepository([event]), routes, queue=queue), working(broker):
+            queue.enqueue(JobArgs("siem", event.id))
+            assert holding.holds.wait(self.patience)
+            proxy.refuse()
+            self.wait_for(lambda: caplog.text.count("encountered a connection error") > 1, self.patience)
+            proxy.resume()
+            self.wait_for(lambda: sink.events, self.patience)
+
+        assert [event.id] == [event.id for event in sink.events]
+
 
 class TestDramatiqOnRedis(DramatiqContract):
     """Dramatiq on Redis."""
 
     library = "Dramatiq, Redis"
+    visibility = "dead letter with the reason in its traceback; worker's log"
+    recovery = "`heartbeat_timeout` + 10"
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -218,7 +238,7 @@ class TestDramatiqOnRedis(DramatiqContract):
     def waiting(cls, queue: str) -> list[bytes]:
         return cls.redis.hvals(f"dramatiq:{queue}.msgs")
 
-    def test_32_a_dead_letter_says_why(self, rig: Rig, shared: SupervisedProcess) -> None:
+    def test_33_a_dead_letter_says_why(self, rig: Rig, shared: SupervisedProcess) -> None:
         """The traceback of a dead letter, which dashboards show, ends with the reason."""
         event = self.enqueue(rig, "refusing")
         self.end_of(rig, event, shared)
@@ -226,7 +246,7 @@ class TestDramatiqOnRedis(DramatiqContract):
 
         assert letter["options"]["traceback"].endswith("JobEndedError: cancelled: schema_mismatch: no such field\n")
 
-    def test_33_nothing_is_left_behind(self, rig: Rig, shared: SupervisedProcess) -> None:
+    def test_34_nothing_is_left_behind(self, rig: Rig, shared: SupervisedProcess) -> None:
         """How often a job was started is forgotten with the job."""
         assert [] == self.redis.keys("dramatiq:sigra_forward:*")
 
@@ -235,6 +255,8 @@ class TestDramatiqOnRabbitMQ(DramatiqContract):
     """Dramatiq on RabbitMQ."""
 
     library = "Dramatiq, RabbitMQ"
+    visibility = "dead letter; the reason in the worker's log"
+    recovery = "5"
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -292,6 +314,20 @@ def working(broker: Any) -> Iterator[None]:
     yield
     worker.stop()
     broker.close()
+
+
+class _Quick(FlakyForwarder):
+    deadline = 1.0
+
+
+class _Holding(dramatiq.Middleware):
+    """Tells when a worker holds a job back until it is due."""
+
+    def __init__(self) -> None:
+        self.holds = Event()
+
+    def before_delay_message(self, broker: Any, message: Any) -> None:
+        self.holds.set()
 
 
 class _Cutting(RecordingForwarder):
