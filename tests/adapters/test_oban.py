@@ -59,7 +59,7 @@ class TestOban(QueueWorkerContract):
 
     library = "Oban, PostgreSQL"
     visibility = "`oban_jobs`: state `cancelled` or `discarded`, the reason in `errors`"
-    recovery = "`rescue_after` + 10, and 30 where its worker was the leader"
+    recovery = "`rescue_after` (300) + 10, from the start of the run"
     is_transactional = True
     rescue = 100.0
 
@@ -266,14 +266,16 @@ class TestWorker:
     @pytest.mark.parametrize(
         "worker", ["os.system", "subprocess.Popen", "sigra_forward.AuditForward", "no.such.module"]
     )
-    @pytest.mark.parametrize("args", [{"args": "touch {}"}, ["touch {}"], "touch {}"], ids=["object", "list", "text"])
+    @pytest.mark.parametrize(
+        "args", [{"args": "touch TARGET"}, ["touch TARGET"], "touch TARGET"], ids=["object", "list", "text"]
+    )
     def test_a_row_written_by_hand_runs_nothing(self, dsn: str, tmp_path: Path, worker: str, args: Any) -> None:
         """A dotted path is no job: Oban may import it, and calls it with nothing; the row says why it failed."""
         target = tmp_path / "touched"
-        values = (worker, json.dumps(args).format(target) if not isinstance(args, dict) else json.dumps(args))
+        job = json.dumps(args).replace("TARGET", str(target))
         with shop(dsn, siem=RecordingForwarder()) as host:
             statement = "INSERT INTO oban_jobs (worker, args, queue, max_attempts) VALUES (%s, %s, 'sigra_forward', 1)"
-            execute(dsn, statement, *values)
+            execute(dsn, statement, worker, job)
             host.work(lambda: rows(dsn)[-1]["state"] == "discarded")
 
         assert not target.exists()

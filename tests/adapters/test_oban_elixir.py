@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
 import pytest
 
 pytest.importorskip("oban")
 
+import psycopg
 from oban.schema import install_sql
 
 from sigra_forward import RetryPolicy, Route, SchemaMismatchError, SinkError

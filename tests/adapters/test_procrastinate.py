@@ -70,7 +70,7 @@ class TestProcrastinate(QueueWorkerContract):
 
     library = "Procrastinate, PostgreSQL"
     visibility = "status `failed`; the reason in the worker's log"
-    recovery = "30 to 92, and the backoff"
+    recovery = "47 to 118"
     is_transactional = True
 
     @pytest.fixture(scope="class")
