@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sigra_forward import ConfigurationError, EnqueueError
+from sigra_forward import ConfigurationError
 from sigra_forward.queues.adapter import DEFAULT_QUEUE, Binding, not_enqueued
 from sigra_forward_oban._jobs import Insertion
 from sigra_forward_oban._settings import table
 from sigra_forward_oban._worker import register
-from sigra_forward_psycopg import PrivatePostgres, asavepoint, aunwrapped, savepoint, unwrapped
+from sigra_forward_psycopg import PrivatePostgres, aenqueue_in, enqueue_in
 
 if TYPE_CHECKING:
     from sigra_forward import AuditEvent, AuditForward, JobArgs
@@ -113,33 +113,15 @@ class ObanQueue:
         Raises:
             EnqueueError: No job was made, and your transaction goes on as if nothing had been tried.
         """
-        jobs = self._jobs_of(event)
-        try:
-            native = unwrapped(connection)
-            with savepoint(native):
-                for job in jobs:
-                    native.execute(self._insertion.statement, self._insertion.values(job, self._binding))
-        except Exception as exc:
-            raise not_enqueued(LIBRARY, exc) from exc
-        return tuple(job.forwarder for job in jobs)
+        return enqueue_in(connection, self._binding, event, self._insert)
 
     async def aenqueue_in(self, connection: Any, event: AuditEvent) -> tuple[str, ...]:
         """Put jobs into your own transaction as `enqueue_in` does, on an async connection or session of the same."""
-        jobs = self._jobs_of(event)
-        try:
-            native = await aunwrapped(connection)
-            async with asavepoint(native):
-                for job in jobs:
-                    await native.execute(self._insertion.statement, self._insertion.values(job, self._binding))
-        except Exception as exc:
-            raise not_enqueued(LIBRARY, exc) from exc
-        return tuple(job.forwarder for job in jobs)
+        return await aenqueue_in(connection, self._binding, event, self._insert)
 
-    def _jobs_of(self, event: AuditEvent) -> list[JobArgs]:
-        try:
-            return self._binding.jobs_of(event)
-        except ConfigurationError as exc:
-            raise EnqueueError(str(exc)) from exc
+    def _insert(self, connection: Any, args: JobArgs) -> Any:
+        """Insert a job on *connection*; where that is async, return what is to be awaited."""
+        return connection.execute(self._insertion.statement, self._insertion.values(args, self._binding))
 
     def close(self) -> None:
         """Close the connections to the database. A later `enqueue` opens one anew."""

@@ -9,7 +9,7 @@ from croniter import croniter  # type: ignore[import-untyped]
 from procrastinate import App
 from procrastinate.exceptions import AppNotOpen
 
-from sigra_forward import ConfigurationError, EnqueueError
+from sigra_forward import ConfigurationError
 from sigra_forward.queues.adapter import DEFAULT_QUEUE, ENQUEUE_TIMEOUT, not_enqueued, seconds
 from sigra_forward_procrastinate._database import AppsWay, PrivateWay, adefer, defer, pool_of, way
 from sigra_forward_procrastinate._rescue import schedule_rescue
@@ -22,7 +22,7 @@ from sigra_forward_procrastinate._settings import (
 )
 from sigra_forward_procrastinate._task import SettledStrategy, registered
 from sigra_forward_procrastinate._timed import TimedBinding
-from sigra_forward_psycopg import asavepoint, aunwrapped, savepoint, unwrapped
+from sigra_forward_psycopg import aenqueue_in, enqueue_in
 
 if TYPE_CHECKING:
     from sigra_forward import AuditEvent, AuditForward, JobArgs
@@ -168,37 +168,17 @@ class ProcrastinateQueue:
         Raises:
             EnqueueError: No job was made, and your transaction goes on as if nothing had been tried.
         """
-        jobs = self._jobs_of(event)
-        try:
-            native = unwrapped(connection)
-            with savepoint(native):
-                for args in jobs:
-                    defer(native, args, self._binding.queue_of(args.forwarder))
-        except EnqueueError:
-            raise
-        except Exception as exc:
-            raise not_enqueued(LIBRARY, exc) from exc
-        return tuple(args.forwarder for args in jobs)
+        queue_of = self._binding.queue_of
+        return enqueue_in(
+            connection, self._binding, event, lambda native, args: defer(native, args, queue_of(args.forwarder))
+        )
 
     async def aenqueue_in(self, connection: Any, event: AuditEvent) -> tuple[str, ...]:
         """Put jobs into your own transaction as `enqueue_in` does, on psycopg's or SQLAlchemy's async connections."""
-        jobs = self._jobs_of(event)
-        try:
-            native = await aunwrapped(connection)
-            async with asavepoint(native):
-                for args in jobs:
-                    await adefer(native, args, self._binding.queue_of(args.forwarder))
-        except EnqueueError:
-            raise
-        except Exception as exc:
-            raise not_enqueued(LIBRARY, exc) from exc
-        return tuple(args.forwarder for args in jobs)
-
-    def _jobs_of(self, event: AuditEvent) -> list[JobArgs]:
-        try:
-            return self._binding.jobs_of(event)
-        except ConfigurationError as exc:
-            raise EnqueueError(str(exc)) from exc
+        queue_of = self._binding.queue_of
+        return await aenqueue_in(
+            connection, self._binding, event, lambda native, args: adefer(native, args, queue_of(args.forwarder))
+        )
 
     def _current_way(self) -> PrivateWay | AppsWay:
         """Return the way by the app's connector, which tests replace, and which hosts open on pools of their own."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import psycopg
 
-from sigra_forward import EnqueueError
+from sigra_forward import AuditEvent, ConfigurationError, EnqueueError, JobArgs
+from sigra_forward.queues.adapter import Binding
 
 NAME = "sigra_forward_enqueue"
+
+_BEGIN, _UNDO, _END = f"SAVEPOINT {NAME}", f"ROLLBACK TO SAVEPOINT {NAME}", f"RELEASE SAVEPOINT {NAME}"
 
 
 def unwrapped(connection: Any) -> psycopg.Connection[Any]:
@@ -67,36 +70,86 @@ def savepoint(connection: psycopg.Connection[Any]) -> Iterator[None]:
         EnqueueError: There is no transaction, it has failed already, or what was done in it failed.
     """
     try:
-        connection.execute(f"SAVEPOINT {NAME}")
+        connection.execute(_BEGIN)
     except Exception as exc:
         raise EnqueueError(_no_transaction(exc)) from exc
     try:
         yield
     except BaseException as exc:
-        connection.execute(f"ROLLBACK TO SAVEPOINT {NAME}")
+        with suppress(psycopg.Error):  # the connection may be what failed
+            connection.execute(_UNDO)
+            connection.execute(_END)
         if isinstance(exc, Exception):
-            raise EnqueueError(_failed(exc)) from exc
+            raise EnqueueError(_failed(exc, connection)) from exc
         raise
-    finally:
-        connection.execute(f"RELEASE SAVEPOINT {NAME}")
+    connection.execute(_END)
 
 
 @asynccontextmanager
 async def asavepoint(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:
     """Do something in the transaction of *connection* as `savepoint` does."""
     try:
-        await connection.execute(f"SAVEPOINT {NAME}")
+        await connection.execute(_BEGIN)
     except Exception as exc:
         raise EnqueueError(_no_transaction(exc)) from exc
     try:
         yield
     except BaseException as exc:
-        await connection.execute(f"ROLLBACK TO SAVEPOINT {NAME}")
+        with suppress(psycopg.Error):
+            await connection.execute(_UNDO)
+            await connection.execute(_END)
         if isinstance(exc, Exception):
-            raise EnqueueError(_failed(exc)) from exc
+            raise EnqueueError(_failed(exc, connection)) from exc
         raise
-    finally:
-        await connection.execute(f"RELEASE SAVEPOINT {NAME}")
+    await connection.execute(_END)
+
+
+def enqueue_in(
+    connection: Any, binding: Binding, event: AuditEvent, put: Callable[[psycopg.Connection[Any], JobArgs], object]
+) -> tuple[str, ...]:
+    """
+    Put the jobs of *event* into the transaction of *connection*, all of them or none.
+
+    Args:
+        connection: See `unwrapped`.
+        binding: Whose routes decide which jobs there are.
+        event: What was written.
+        put: Puts one job onto its queue, on the psycopg connection that it is given.
+
+    Returns:
+        The names of the forwarders that a job was made for.
+
+    Raises:
+        EnqueueError: No job was made; the transaction goes on.
+    """
+    jobs = _jobs_of(binding, event)
+    native = unwrapped(connection)
+    with savepoint(native):
+        for args in jobs:
+            put(native, args)
+    return tuple(args.forwarder for args in jobs)
+
+
+async def aenqueue_in(
+    connection: Any,
+    binding: Binding,
+    event: AuditEvent,
+    put: Callable[[psycopg.AsyncConnection[Any], JobArgs], Awaitable[object]],
+) -> tuple[str, ...]:
+    """Put the jobs of *event* into the transaction of *connection* as `enqueue_in` does; see `aunwrapped`."""
+    jobs = _jobs_of(binding, event)
+    native = await aunwrapped(connection)
+    async with asavepoint(native):
+        for args in jobs:
+            await put(native, args)
+    return tuple(args.forwarder for args in jobs)
+
+
+def _jobs_of(binding: Binding, event: AuditEvent) -> list[JobArgs]:
+    try:
+        return binding.jobs_of(event)
+    except ConfigurationError as exc:
+        raise EnqueueError(str(exc)) from exc
 
 
 def _driver_connection(pooled: Any) -> Any:
@@ -114,5 +167,6 @@ def _no_transaction(exc: Exception) -> str:
     return f"the job needs a transaction that is open and has not failed: {type(exc).__name__}"
 
 
-def _failed(exc: Exception) -> str:
-    return f"the job was not enqueued, and the transaction goes on: {type(exc).__name__}"
+def _failed(exc: Exception, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> str:
+    fate = "is gone with its connection" if connection.closed else "goes on"
+    return f"the job was not enqueued, and the transaction {fate}: {type(exc).__name__}"

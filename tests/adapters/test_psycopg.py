@@ -52,7 +52,8 @@ def connection(postgres_server: tuple[str, int]) -> Iterator[Any]:
         connection.execute("CREATE TEMPORARY TABLE rows (id int)")
         connection.commit()
         yield connection
-        connection.rollback()
+        if not connection.closed:
+            connection.rollback()
 
 
 def conninfo(server: tuple[str, int]) -> str:
@@ -257,6 +258,20 @@ def test_the_transaction_must_not_have_failed(connection: Any) -> None:
 
     with pytest.raises(EnqueueError, match=r"InFailedSqlTransaction$"), savepoint(connection):
         write(connection, 1)
+
+
+def test_a_connection_that_dies_in_it_is_told_as_what_it_is(connection: Any) -> None:
+    """What comes out is the server's own word, and not what the undoing of it stumbled over."""
+    with pytest.raises(EnqueueError, match=r"is gone with its connection: AdminShutdown$"), savepoint(connection):
+        connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def test_an_order_to_the_process_passes_when_the_connection_has_died(connection: Any) -> None:
+    """A cancellation, or an exit, is not swallowed by a transaction that is gone."""
+    with pytest.raises(KeyboardInterrupt), savepoint(connection):
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        raise KeyboardInterrupt
 
 
 def test_one_may_follow_another(connection: Any) -> None:
