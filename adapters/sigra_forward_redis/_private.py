@@ -50,7 +50,11 @@ class PrivateRedis:
             Exception: What *function*, or the client, raised.
         """
         if self._is_ours:
-            return function(self.client)
+            try:
+                return function(self.client)
+            except redis.TimeoutError as exc:  # of redis-py's own, which is no TimeoutError
+                msg = "Redis did not answer in time"
+                raise TimeoutError(msg) from exc
         return self._caller.call(partial(function, self.client), ENQUEUE_TIMEOUT)
 
     def close(self) -> None:

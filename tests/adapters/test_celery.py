@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -114,30 +113,6 @@ class CeleryContract(QueueWorkerContract):
 
         job = {"forwarder": "accepting", "audit_event_id": event.id, "occurred_at": "2026-01-31T09:30:00+00:00"}
         assert ("application/json", job) == (message.content_type, json.loads(message.body)[1])
-
-    def test_30_a_child_process_has_connections_of_its_own(self, rig: Rig, shared: SupervisedProcess) -> None:
-        """After a fork parent and child both enqueue, and neither disturbs the other."""
-        events = [rig.bench.commit() for _ in range(3)]
-        jobs = [JobArgs("accepting", event.id) for event in events]
-        rig.queue.enqueue(jobs[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: this process has threads
-            child = os.fork()
-        if child == 0:
-            try:
-                rig.queue.enqueue(jobs[1])
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        rig.queue.enqueue(jobs[2])
-
-        assert ["succeeded"] * 3 == [self.end_of(rig, event, shared).state for event in events]
-
-    def test_31_closed_it_opens_anew(self, rig: Rig, shared: SupervisedProcess) -> None:
-        """After `close` the next enqueue connects again."""
-        rig.queue.close()
-
-        assert "succeeded" == self.end_of(rig, self.enqueue(rig, "accepting"), shared).state
 
     def test_32_the_next_broker_is_tried(self, rig: Rig, shared: SupervisedProcess) -> None:
         """Of several brokers in the app's URL, one that refuses is passed over, in time."""

@@ -7,7 +7,6 @@ import os
 import pickle
 import re
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -163,30 +162,6 @@ class DramatiqContract(QueueWorkerContract):
     def waiting(cls, queue: str) -> list[bytes]:
         """Return the messages that wait in a queue."""
         raise NotImplementedError
-
-    def test_30_a_child_process_has_connections_of_its_own(self, rig: Rig, shared: SupervisedProcess) -> None:
-        """After a fork parent and child both enqueue, and neither disturbs the other."""
-        events = [rig.bench.commit() for _ in range(3)]
-        jobs = [JobArgs("accepting", event.id) for event in events]
-        rig.queue.enqueue(jobs[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: this process has threads
-            child = os.fork()
-        if child == 0:
-            try:
-                rig.queue.enqueue(jobs[1])
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        rig.queue.enqueue(jobs[2])
-
-        assert ["succeeded"] * 3 == [self.end_of(rig, event, shared).state for event in events]
-
-    def test_31_closed_it_opens_anew(self, rig: Rig, shared: SupervisedProcess) -> None:
-        """After `close` the next enqueue connects again."""
-        rig.queue.close()
-
-        assert "succeeded" == self.end_of(rig, self.enqueue(rig, "accepting"), shared).state
 
     def test_32_a_job_that_waits_outlives_the_connection(self, proxy: TCPProxy, caplog: Any) -> None:
         """A retry that a worker holds back until it is due is not forgotten while the server is away."""

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +42,6 @@ from sigra_forward.testing import (
     RaisingForwarder,
     RecordingForwarder,
     RecordingTelemetry,
-    SupervisedProcess,
     make_event,
 )
 from sigra_forward.testing.contracts import Ended, Rig
@@ -131,39 +129,6 @@ class TestOban(QueueWorkerContract):
         query = f"SELECT count(*) FROM {PREFIX}.oban_jobs WHERE state = 'cancelled' AND errors::text LIKE %s"
         return cls.db.execute(query, ("%invalid_job_args%",)).fetchone()[0]
 
-    def test_28_a_child_process_has_connections_of_its_own(self, rig: Rig, shared: SupervisedProcess) -> None:
-        """After a fork parent and child both enqueue, and neither disturbs the other."""
-        events = [rig.bench.commit() for _ in range(3)]
-        jobs = [JobArgs("accepting", event.id) for event in events]
-        rig.queue.enqueue(jobs[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: this process has threads
-            child = os.fork()
-        if child == 0:
-            try:
-                rig.queue.enqueue(jobs[1])
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        rig.queue.enqueue(jobs[2])
-
-        assert ["succeeded"] * 3 == [self.end_of(rig, event, shared).state for event in events]
-
-    def test_29_closed_it_opens_anew(self, rig: Rig, shared: SupervisedProcess) -> None:
-        """After `close` the next enqueue connects again."""
-        rig.queue.close()
-
-        assert "succeeded" == self.end_of(rig, self.enqueue(rig, "accepting"), shared).state
-
-
-@pytest.fixture(scope="class", name="dsn")
-def _dsn(postgres_server: tuple[str, int], postgres_database: str) -> str:
-    """Return the DSN of a database with Oban's tables."""
-    host, port = postgres_server
-    dsn = f"postgresql://postgres@{host}:{port}/{postgres_database}"
-    execute(dsn, install_sql())
-    return dsn
-
 
 class TestRow:
     """What stands in the table."""
@@ -212,6 +177,15 @@ class TestRow:
             host.enqueue("siem")
         with shop(dsn, other, siem=RecordingForwarder()) as host:
             assert "available" == row(dsn, host.enqueue("siem").id)["state"]
+
+
+@pytest.fixture(scope="class", name="dsn")
+def _dsn(postgres_server: tuple[str, int], postgres_database: str) -> str:
+    """Return the DSN of a database with Oban's tables."""
+    host, port = postgres_server
+    dsn = f"postgresql://postgres@{host}:{port}/{postgres_database}"
+    execute(dsn, install_sql())
+    return dsn
 
 
 class TestWorker:

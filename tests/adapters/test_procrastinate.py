@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -153,30 +152,6 @@ class TestProcrastinate(QueueWorkerContract):
         query = f"SELECT {columns} FROM procrastinate_jobs WHERE args ->> 'audit_event_id' = %s"
         job = {"forwarder": "accepting.spare", "audit_event_id": event.id, "occurred_at": "2026-01-31T09:30:00+00:00"}
         assert (job, f"{rig.prefix}_spare", TASK_NAME, None, None) == self.db.execute(query, (event.id,)).fetchone()
-
-    def test_30_a_child_process_has_connections_of_its_own(self, rig: Rig, shared: Any) -> None:
-        """After a fork parent and child both enqueue, and neither disturbs the other."""
-        events = [rig.bench.commit() for _ in range(3)]
-        jobs = [JobArgs("accepting", event.id) for event in events]
-        rig.queue.enqueue(jobs[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: this process has threads
-            child = os.fork()
-        if child == 0:
-            try:
-                rig.queue.enqueue(jobs[1])
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        rig.queue.enqueue(jobs[2])
-
-        assert ["succeeded"] * 3 == [self.end_of(rig, event, shared).state for event in events]
-
-    def test_31_closed_it_opens_anew(self, rig: Rig, shared: Any) -> None:
-        """After `close` the next enqueue connects again."""
-        rig.queue.close()
-
-        assert "succeeded" == self.end_of(rig, self.enqueue(rig, "accepting"), shared).state
 
     def test_32_the_rescue_is_run_by_each_queues_own_workers(self, rig: Rig, shared: Any) -> None:
         """A queue that nobody listens on gathers no more than one of our periodic jobs."""

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -170,30 +169,6 @@ class TestRQ(QueueWorkerContract):
         proxy.freeze()
 
         assert ["Redis does not answer, so no job can be enqueued: TimeoutError"] == within(1.5, behind.queue.health)
-
-    def test_31_a_child_process_has_connections_of_its_own(self, rig: Rig, shared: SupervisedProcess) -> None:
-        """After a fork parent and child both enqueue, and neither disturbs the other."""
-        events = [rig.bench.commit() for _ in range(3)]
-        jobs = [JobArgs("accepting", event.id) for event in events]
-        rig.queue.enqueue(jobs[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: this process has threads
-            child = os.fork()
-        if child == 0:
-            try:
-                rig.queue.enqueue(jobs[1])
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        rig.queue.enqueue(jobs[2])
-
-        assert ["succeeded"] * 3 == [self.end_of(rig, event, shared).state for event in events]
-
-    def test_32_closed_it_opens_anew(self, rig: Rig, shared: SupervisedProcess) -> None:
-        """After `close` the next enqueue connects again."""
-        rig.queue.close()
-
-        assert "succeeded" == self.end_of(rig, self.enqueue(rig, "accepting"), shared).state
 
     def test_33_a_failed_job_can_be_run_again(self, rig: Rig, shared: SupervisedProcess) -> None:
         """``rq requeue`` makes one more attempt at a job that has used up its own."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -571,6 +572,30 @@ class QueueWorkerContract:
         """A job that nobody would run is an error, not a success."""
         with pytest.raises((EnqueueError, ConfigurationError)):
             self.job_queue(*rig.address, f"{rig.prefix}x").enqueue(JobArgs("accepting", "1"))
+
+    def test_27_a_child_process_has_connections_of_its_own(self, rig: Rig, shared: SupervisedProcess) -> None:
+        """After a fork parent and child both enqueue, and neither disturbs the other."""
+        events = [rig.bench.commit() for _ in range(3)]
+        jobs = [JobArgs("accepting", event.id) for event in events]
+        rig.queue.enqueue(jobs[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: this process has threads
+            child = os.fork()
+        if child == 0:
+            try:
+                rig.queue.enqueue(jobs[1])
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        rig.queue.enqueue(jobs[2])
+
+        assert ["succeeded"] * 3 == [self.end_of(rig, event, shared).state for event in events]
+
+    def test_27_closed_it_opens_anew(self, rig: Rig, shared: SupervisedProcess) -> None:
+        """After `close` the next enqueue connects again."""
+        rig.queue.close()
+
+        assert "succeeded" == self.end_of(rig, self.enqueue(rig, "accepting"), shared).state
 
     def test_99_nothing_has_run_again(self, rig: Rig, shared: SupervisedProcess) -> None:
         """At the end of it all no event has reached its sink twice, but the one whose yes was lost on the way."""

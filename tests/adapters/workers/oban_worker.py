@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from itertools import count
-from typing import Any
 
 from sigra_forward import AuditEvent, SinkError
 from sigra_forward.testing import workbench
@@ -35,14 +33,7 @@ def _hang(bench: workbench.Workbench, event: AuditEvent, run: int) -> None:
     raise SinkError(reason)
 
 
-async def _forward(sink: Any, event: AuditEvent) -> None:
-    """Hang as an async forwarder does, which awaits: one that blocks would block Oban itself, like any async job."""
-    await asyncio.sleep(HANGS_FOR if sink._behave is _hang else 0)
-    workbench._Sink.forward(sink, event)
-
-
 if "BENCH_PREFIX" in os.environ:
-    workbench._AsyncSink.forward = _forward
     workbench._BEHAVIOURS["slow"] = _hang
     queue = make_queue(os.environ["BENCH_OBAN_DSN"], os.environ["BENCH_PREFIX"])
     if os.environ["BENCH_KIND"] == "bound":
