@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from blinker import ANY
 
 from sigra_forward._attempt import Attempt
-from sigra_forward._bridge import Bridge
+from sigra_forward._bridge import Bridge, limited
 from sigra_forward._clock import SYSTEM_CLOCK, Clock
 from sigra_forward._dispatch import Breaker, Dispatched, adispatch, dispatch
 from sigra_forward._log import log_error
@@ -97,10 +97,21 @@ class AuditForward:
         job = self.attempt(args, attempt)
         return run(job, self.repository, self.telemetry, self.bridge.call)
 
-    async def aperform(self, args: JobArgs | Mapping[str, object], attempt: int = 1) -> Result:
-        """Run one job, awaiting async ports; see `sigra_forward.aperform`."""
+    async def aperform(
+        self, args: JobArgs | Mapping[str, object], attempt: int = 1, *, time_limit: float | None = None
+    ) -> Result:
+        """
+        Run one job, awaiting async ports; see `sigra_forward.aperform`.
+
+        Args:
+            args: The job's args.
+            attempt: Which attempt it is, 1-based.
+            time_limit: Seconds after which a port that has not answered is given up on, and the attempt has failed. A
+                sync port goes on in its thread, to its own end.
+        """
         job = self.attempt(args, attempt)
-        return await arun(job, self.repository, self.telemetry, self.bridge.acall)
+        acall = self.bridge.acall if time_limit is None else limited(self.bridge.acall, time_limit)
+        return await arun(job, self.repository, self.telemetry, acall)
 
     def attempt(self, args: JobArgs | Mapping[str, object], number: int) -> Attempt:
         """Read a job, for a worker that must know how it settled even when it is interrupted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
 from threading import RLock, Thread, get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sigra_forward._awaitables import close_if_awaitable, is_awaitable
@@ -13,10 +14,9 @@ from sigra_forward.errors import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from concurrent.futures import ThreadPoolExecutor
 
-MAX_THREADS = 32
-"""Calls to one sync port that run at once for async callers; further ones wait."""
+    from sigra_forward._bounded import BoundedCaller
+    from sigra_forward._perform import ACall
 
 STOP_TIMEOUT = 5.0
 """Seconds that `Bridge.close` waits for a coroutine that does not heed its cancellation."""
@@ -24,12 +24,12 @@ STOP_TIMEOUT = 5.0
 
 class Bridge:
     """
-    A loop thread and a thread pool for each port, each opened with its first use.
+    A loop thread, and threads for each port, opened with its first use.
 
     After a fork the child opens its own. After `close` the next use opens them anew.
 
     Args:
-        isolated: Whether each port has a pool of its own, so that one that hangs takes no thread from the others.
+        isolated: Whether each port has threads of its own, so that one that hangs takes no thread from the others.
             The ports must then live as long as the bridge.
     """
 
@@ -43,7 +43,7 @@ class Bridge:
         self._lock = RLock()  # a signal handler may come back in the midst of it, to close or to announce
         self._loop: AbstractEventLoop | None = None
         self._loop_thread: Thread | None = None
-        self._pools: dict[int | None, ThreadPoolExecutor] = {}
+        self._callers: dict[int | None, BoundedCaller] = {}
 
     def call(self, port: Callable[[Any], Any], argument: Any, deadline: float | None) -> Any:
         """Call *port*; await what it gives on the loop thread, for *deadline* seconds at most."""
@@ -51,28 +51,20 @@ class Bridge:
         return self._wait(answer, deadline) if is_awaitable(answer) else answer
 
     async def acall(self, port: Callable[[Any], Any], argument: Any, deadline: float | None = None) -> Any:
-        """Await *port*, which keeps its own deadline; where it is sync, run it in a thread of the pool."""
+        """Await *port*, which keeps its own deadline; where it is sync, run it in a thread."""
         if iscoroutinefunction(port):
             return await port(argument)
-        from asyncio import get_running_loop
-        from contextvars import copy_context
-
-        context = copy_context()
-        raised, answer = await get_running_loop().run_in_executor(
-            self._threads(port), lambda: context.run(_tried, port, argument)
-        )
-        if raised:
-            raise answer
+        answer = await self._threads(port).acall(lambda: port(argument))
         return await answer if is_awaitable(answer) else answer
 
     def close(self) -> None:
-        """Stop the threads. What runs on the loop is cancelled, what runs in the pool is left to end."""
+        """Stop the threads. What runs on the loop is cancelled, what runs in a thread is left to end."""
         with self._lock:
-            loop, thread, pools = self._loop, self._loop_thread, self._pools
+            loop, thread, callers = self._loop, self._loop_thread, self._callers
             self._loop = self._loop_thread = None
-            self._pools = {}
-        for pool in pools.values():
-            pool.shutdown(wait=False)
+            self._callers = {}
+        for caller in callers.values():
+            caller.close()
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             if thread.ident != get_ident():
@@ -121,22 +113,14 @@ class Bridge:
             self._loop, self._loop_thread = loop, thread
         return self._loop
 
-    def _threads(self, port: object) -> ThreadPoolExecutor:
+    def _threads(self, port: object) -> BoundedCaller:
         key = id(getattr(port, "__self__", port)) if self._isolated else None
         with self._lock:
-            if key not in self._pools:
-                from concurrent.futures import ThreadPoolExecutor
+            if key not in self._callers:
+                from sigra_forward._bounded import BoundedCaller
 
-                self._pools[key] = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="sigra-forward")
-            return self._pools[key]
-
-
-def _tried(port: Callable[[Any], Any], argument: Any) -> tuple[bool, Any]:
-    """Return whether *port* raised, and what. A future cannot carry a `StopIteration`: its waiter would hang."""
-    try:
-        return False, port(argument)
-    except BaseException as exc:  # noqa: BLE001 - raised again by the caller
-        return True, exc
+                self._callers[key] = BoundedCaller()
+            return self._callers[key]
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> tuple[bool, Any]:
@@ -170,6 +154,30 @@ async def _end() -> None:
     for task in tasks:
         task.cancel()
     await gather(*tasks, return_exceptions=True)
+
+
+def limited(acall: ACall, seconds: float) -> ACall:
+    """Return *acall* whose calls are all over *seconds* from now: what is not back then is a `TimeoutError`."""
+    from asyncio import wait_for
+
+    until = monotonic() + seconds
+
+    async def limited_acall(port: Callable[[Any], Any], argument: Any, deadline: float | None) -> Any:
+        answering = _unless_ordered(acall(port, argument, deadline))
+        order, answer = await wait_for(answering, until - monotonic())
+        if order is not None:
+            raise order
+        return answer
+
+    return limited_acall
+
+
+async def _unless_ordered(awaitable: Awaitable[Any]) -> tuple[BaseException | None, Any]:
+    """Return an order to the process that *awaitable* raises: out of a task of its own, it would end the loop."""
+    try:
+        return None, await awaitable
+    except (SystemExit, KeyboardInterrupt) as exc:
+        return exc, None
 
 
 _shared = Bridge()

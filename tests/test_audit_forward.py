@@ -32,7 +32,7 @@ from sigra_forward import (
     State,
 )
 from sigra_forward._audit_forward import NAME_RULE
-from sigra_forward._bridge import MAX_THREADS
+from sigra_forward._bounded import MAX_THREADS
 from sigra_forward.queues import InProcessQueue
 from sigra_forward.signals import audit_log, forward_ok
 from sigra_forward.telemetry import Delivered, Failed

@@ -25,7 +25,8 @@ from sigra_forward import (
     SinkError,
     aperform,
 )
-from sigra_forward._bridge import MAX_THREADS, Bridge
+from sigra_forward._bounded import MAX_THREADS
+from sigra_forward._bridge import Bridge
 from sigra_forward.telemetry import Failed
 from sigra_forward.testing import InMemoryAuditRepository, RecordingForwarder, RecordingTelemetry, make_event
 
@@ -319,7 +320,7 @@ def test_a_sync_port_runs_in_a_thread_of_ours(bind: Callable[..., AuditForward])
 
     _aperform(bind(Calling(lambda: names.append(threading.current_thread().name))))
 
-    assert ["sigra-forward"] == [name.rpartition("_")[0] for name in names]
+    assert ["sigra-forward-call"] == names
 
 
 def test_the_bare_aperform_has_threads_of_ours_too() -> None:

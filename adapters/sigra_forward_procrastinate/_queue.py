@@ -10,7 +10,7 @@ from procrastinate import App
 from procrastinate.exceptions import AppNotOpen
 
 from sigra_forward import ConfigurationError
-from sigra_forward.queues.adapter import DEFAULT_QUEUE, ENQUEUE_TIMEOUT, not_enqueued, seconds
+from sigra_forward.queues.adapter import DEFAULT_QUEUE, ENQUEUE_TIMEOUT, Binding, not_enqueued, seconds
 from sigra_forward_procrastinate._database import AppsWay, PrivateWay, adefer, defer, pool_of, way
 from sigra_forward_procrastinate._rescue import schedule_rescue
 from sigra_forward_procrastinate._settings import (
@@ -21,7 +21,6 @@ from sigra_forward_procrastinate._settings import (
     RESCUE_CRON,
 )
 from sigra_forward_procrastinate._task import SettledStrategy, registered
-from sigra_forward_procrastinate._timed import TimedBinding
 from sigra_forward_psycopg import aenqueue_in, enqueue_in
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class ProcrastinateQueue:
         self._rescue_after = rescue_after
         self._rescue_cron = rescue_cron
         self._lost_retry_in = lost_retry_in
-        self._binding = TimedBinding("ProcrastinateQueue", queue)
+        self._binding = Binding("ProcrastinateQueue", queue)
         self._strategy = registered(app, SettledStrategy(self._binding, lost_retry_in))
         self._way: PrivateWay | AppsWay | None = None
         self._way_to: tuple[object, object] = (None, None)

@@ -13,9 +13,8 @@ from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 
 from sigra_forward import ConfigurationError
-from sigra_forward.queues.adapter import TASK_NAME, ending
+from sigra_forward.queues.adapter import TASK_NAME, Binding, ending
 from sigra_forward_procrastinate._task import attempt_of
-from sigra_forward_procrastinate._timed import TimedBinding
 
 RESCUE_NAME = "sigra_forward.rescue"
 """The name of the task, and of the logger that tells of what it does."""
@@ -29,7 +28,7 @@ class WorkerLostError(Exception):
     """The worker that ran the job has told of itself no more."""
 
 
-def schedule_rescue(app: Any, binding: TimedBinding, cron: str, after: float) -> None:
+def schedule_rescue(app: Any, binding: Binding, cron: str, after: float) -> None:
     """
     Have the workers of each of our queues look, by *cron*, for jobs of that queue whose worker is lost.
 
@@ -47,7 +46,7 @@ def schedule_rescue(app: Any, binding: TimedBinding, cron: str, after: float) ->
         app.periodic(cron=cron, periodic_id=queue, queue=queue, queueing_lock=waiting)(task)
 
 
-def _rescuing(binding: TimedBinding, after: float) -> Callable[..., Awaitable[None]]:
+def _rescuing(binding: Binding, after: float) -> Callable[..., Awaitable[None]]:
     async def rescue(context: JobContext, /, **_: object) -> None:
         manager = context.app.job_manager
         for job in await _lost(manager, context.job.queue, after):
@@ -68,9 +67,9 @@ async def _lost(manager: JobManager, queue: str, after: float) -> Iterable[Job]:
     return {job.id: job for job in [*stalled, *broken]}.values()
 
 
-async def _go_on(manager: JobManager, binding: TimedBinding, job: Job) -> None:
+async def _go_on(manager: JobManager, binding: Binding, job: Job) -> None:
     """Have a lost run count as a failed attempt."""
-    result = await binding.afailed(job.task_kwargs, attempt_of(job), WorkerLostError())
+    result = binding.lost(job.task_kwargs, attempt_of(job), WorkerLostError())
     settlement = result.settlement
     assert settlement is not None  # noqa: S101 - perform always settles
     if settlement.retry_in is None:

@@ -12,8 +12,7 @@ from procrastinate.jobs import Job
 
 from sigra_forward import ConfigurationError, State
 from sigra_forward.errors import JobEndedError, JobRetryError
-from sigra_forward.queues.adapter import TASK_NAME, ending, why
-from sigra_forward_procrastinate._timed import TimedBinding
+from sigra_forward.queues.adapter import TASK_NAME, Binding, ending, why
 
 MAX_WAIT = 100 * 365 * 24 * 3600
 """Seconds. Much later than that the calendar ends, and the strategy must not fail."""
@@ -28,7 +27,7 @@ class SettledStrategy(BaseRetryStrategy):
         lost_retry_in: Seconds after which a job is tried again whose run came to no settlement.
     """
 
-    def __init__(self, binding: TimedBinding, lost_retry_in: int) -> None:
+    def __init__(self, binding: Binding, lost_retry_in: int) -> None:
         self.binding = binding
         self.lost_retry_in = lost_retry_in
 

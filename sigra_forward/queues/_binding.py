@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import wait_for
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from sigra_forward._settle import RetryPolicy
 from sigra_forward.errors import ConfigurationError, EnqueueError, JobEndedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Mapping
 
     from sigra_forward._audit_forward import AuditForward
     from sigra_forward._event import AuditEvent
@@ -100,7 +99,7 @@ class Binding:
         try:
             return host.perform(args, attempt)
         except Exception as exc:  # noqa: BLE001 - perform raises none: the library's own, set upon this thread
-            return self._failed(args, attempt, exc)
+            return self.lost(args, attempt, exc)
 
     async def aperform(self, args: Mapping[str, object], attempt: int) -> Result:
         """
@@ -110,22 +109,17 @@ class Binding:
         the job does not wait for it.
         """
         host = self.host
+        name = self._forwarder(args)
+        limit = None if name is None else self.time_limit(name)
         try:
-            answer = await wait_for(_tried(host.aperform(args, attempt)), self._limit(args))
-        except Exception as exc:  # noqa: BLE001 - the time limit, or as above
-            return self._failed(args, attempt, exc)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+            return await host.aperform(args, attempt, time_limit=limit)
+        except Exception as exc:  # noqa: BLE001 - perform raises none: a subclass of the host's own
+            return self.lost(args, attempt, exc)
 
-    def _limit(self, args: Mapping[str, object]) -> int | None:
-        forwarder = args.get("forwarder") if isinstance(args, dict) else None
-        known = isinstance(forwarder, str) and forwarder in self.host.routes
-        return self.time_limit(str(forwarder)) if known else None
-
-    def _failed(self, args: Mapping[str, object], number: int, exc: Exception) -> Result:
-        attempt = self.host.attempt(args, number)
-        return attempt.conclude(attempt.ended or Result(Outcome.ERROR, type_name(exc)), self.host.telemetry)
+    def lost(self, args: Mapping[str, object], attempt: int, exc: Exception) -> Result:
+        """Return the result, settled and told, of an attempt that *exc* has ended outside of perform."""
+        job = self.host.attempt(args, attempt)
+        return job.conclude(job.ended or Result(Outcome.ERROR, type_name(exc)), self.host.telemetry)
 
     def jobs_of(self, event: AuditEvent) -> list[JobArgs]:
         """
@@ -159,6 +153,11 @@ class Binding:
         """Return how often a job of any forwarder may run."""
         return max((self._policy(route).max_attempts for route in self.host.routes.values()), default=1)
 
+    def may_try_again(self, args: object, attempt: int) -> bool:
+        """Tell whether another attempt may follow on *attempt* at a job, which may be a broken one."""
+        name = self._forwarder(args)
+        return attempt < (self.most_attempts() if name is None else self.max_attempts(name))
+
     def time_limit(self, forwarder: str) -> int:
         """Return the seconds that a job of *forwarder* may take: twice its deadline, for there is the row to reload."""
         return ceil(2 * self._route(forwarder).deadline)
@@ -191,6 +190,11 @@ class Binding:
             )
             raise ConfigurationError(msg)
 
+    def _forwarder(self, args: object) -> str | None:
+        """Return the registered forwarder that a job is for."""
+        name = args.get("forwarder") if isinstance(args, dict) else None
+        return name if isinstance(name, str) and name in self.host.routes else None
+
     def _route(self, forwarder: str) -> Route:
         route = None if self._host is None else self._host.routes.get(forwarder)
         if route is None:
@@ -200,14 +204,6 @@ class Binding:
 
     def _policy(self, route: Route) -> RetryPolicy:
         return route.policy or self.host.policy
-
-
-async def _tried(awaitable: Awaitable[Result]) -> Result | BaseException:
-    """Return an order to the process that *awaitable* raises: raised in a task of its own, it would end the loop."""
-    try:
-        return await awaitable
-    except (SystemExit, KeyboardInterrupt) as exc:
-        return exc
 
 
 def not_enqueued(library: str, exc: Exception) -> EnqueueError:

@@ -7,6 +7,7 @@ An adapter registers one task with its library, `TASK_NAME`, whose body is `Bind
 
 from __future__ import annotations
 
+from sigra_forward._bounded import BoundedCaller
 from sigra_forward._fork import forget_after_fork
 from sigra_forward._settle import seconds
 from sigra_forward.queues._binding import (
@@ -18,7 +19,6 @@ from sigra_forward.queues._binding import (
     not_enqueued,
     why,
 )
-from sigra_forward.queues._bounded import BoundedCaller
 from sigra_forward.queues._dependencies import require
 
 __all__ = [

@@ -191,9 +191,9 @@ class _BenchForward(AuditForward):
         self._record(args, attempt)
         return super().perform(args, attempt)
 
-    async def aperform(self, args: JobArgs | Mapping[str, object], attempt: int = 1) -> Result:
+    async def aperform(self, args: JobArgs | Mapping[str, object], attempt: int = 1, **options: Any) -> Result:
         self._record(args, attempt)
-        return await super().aperform(args, attempt)
+        return await super().aperform(args, attempt, **options)
 
     def _record(self, args: JobArgs | Mapping[str, object], attempt: int) -> None:
         job = args.to_dict() if isinstance(args, JobArgs) else args

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from time import monotonic
@@ -52,7 +51,6 @@ from sigra_forward.testing.contracts import Ended, Rig
 from sigra_forward_procrastinate import WORKER_DEFAULTS, ProcrastinateQueue
 from sigra_forward_procrastinate._rescue import RESCUE_NAME
 from sigra_forward_procrastinate._settings import MAX_QUEUE_NAME
-from sigra_forward_procrastinate._threads import MAX_HANGING, Threads
 from tests.adapters.workers.procrastinate_worker import make_app, make_queue
 
 ENDS = {"succeeded": "succeeded", "failed": "failed", "aborted": "failed"}
@@ -771,17 +769,17 @@ def test_a_cancellation_of_the_forwarders_own_is_bounded(shop: Shop, attempts: i
 
 
 class Blocking(Gate):
-    """An async forwarder that is none: it blocks the loop that it is run on."""
+    """A forwarder that blocks whatever it is run on."""
 
     was_opened = False
 
-    async def forward(self, event: AuditEvent) -> None:  # type: ignore[override]
+    def forward(self, event: AuditEvent) -> None:
         self.entered.set()
         self.was_opened = self.open.wait(5)
 
 
 def test_the_workers_loop_is_left_alone(shop: Shop) -> None:
-    """However a forwarder blocks, the worker's heart beats on, so that nobody takes its jobs for lost."""
+    """However a sync forwarder blocks, the worker's heart beats on, so that nobody takes its jobs for lost."""
     gate = Blocking()
 
     async def go_on(_: object, number: int) -> None:
@@ -938,90 +936,3 @@ def _wait(shop: App, exception: BaseException, attempts: int, args: Any) -> int 
     before = datetime.now(timezone.utc)
     retry = shop.tasks[TASK_NAME].get_retry_exception(exception, job)
     return None if retry is None else (retry.retry_decision.retry_at - before).total_seconds() // 1
-
-
-# Threads.
-
-
-def test_a_call_that_hangs_is_given_up_on() -> None:
-    """It is waited for no longer than it may take, and the thread is used again when it is back."""
-    gate = threading.Event()
-    threads = Threads()
-
-    async def call() -> int:
-        with pytest.raises(TimeoutError, match=r"^it was not back after 0.05 s$"):
-            await threads.call(lambda: gate.wait(10), 0.05)
-        gate.set()
-        return await threads.call(threading.get_ident, 5)
-
-    assert threading.get_ident() != asyncio.run(call())
-
-
-def test_those_that_hang_are_bounded() -> None:
-    """Beyond so many, none is begun until one is back."""
-    gate = threading.Event()
-    threads = Threads()
-
-    async def call() -> int:
-        hanging = [threads.call(lambda: gate.wait(20), 0.01) for _ in range(MAX_HANGING)]
-        await asyncio.gather(*hanging, return_exceptions=True)
-        with pytest.raises(TimeoutError, match=r"^32 calls hang already$"):
-            await threads.call(int, 5)
-        gate.set()
-        while True:
-            try:
-                return await threads.call(lambda: 42, 5)
-            except TimeoutError:
-                await asyncio.sleep(0.01)
-
-    assert 42 == asyncio.run(call())
-
-
-def test_a_thread_is_used_again_in_the_callers_context() -> None:
-    """What a thread keeps for itself, such as a connection, serves the next call."""
-    threads = Threads()
-    request = ContextVar("request", default="none")
-
-    async def call() -> list[Any]:
-        request.set("mine")
-        first = await threads.call(threading.get_ident, 5)
-        second = await threads.call(threading.get_ident, 5)
-        return [first == second, await threads.call(request.get, 5)]
-
-    assert [True, "mine"] == asyncio.run(call())
-
-
-@pytest.mark.parametrize("exc", [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError])
-def test_what_is_raised_comes_back(exc: type[BaseException]) -> None:
-    """An order to the process included: it ends neither the loop nor the thread."""
-    threads = Threads()
-
-    def fail() -> None:
-        raise exc
-
-    async def call() -> tuple[bool, int]:
-        try:
-            await threads.call(fail, 5)
-        except BaseException as raised:
-            return type(raised) is exc, await threads.call(lambda: 42, 5)
-        return False, 0
-
-    assert (True, 42) == asyncio.run(call())
-
-
-def test_a_loop_that_is_gone_is_not_told() -> None:
-    """A call that comes back after its loop has closed harms nobody."""
-    gate = threading.Event()
-    threads = Threads()
-
-    async def give_up() -> None:
-        with pytest.raises(TimeoutError):
-            await threads.call(lambda: gate.wait(10), 0.01)
-
-    asyncio.run(give_up())
-    gate.set()
-
-    async def call() -> int:
-        return await threads.call(lambda: 42, 5)
-
-    assert 42 == asyncio.run(call())

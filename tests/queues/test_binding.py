@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sigra_forward import (
+    AuditEvent,
     AuditForward,
     CancelReason,
     ConfigurationError,
@@ -145,6 +146,22 @@ def test_a_job_may_take_twice_the_deadline() -> None:
     assert (60, 15, 60) == (binding.time_limit("siem"), binding.time_limit("slow"), binding.longest_run())
 
 
+@pytest.mark.parametrize(
+    ("expected", "args"),
+    [
+        pytest.param([True, False], {"forwarder": "siem"}, id="its own"),
+        *(pytest.param([True, True], args, id=repr(args)) for args in ({}, {"forwarder": ["siem"]}, None, "siem")),
+    ],
+)
+def test_whether_another_attempt_may_follow(expected: list[bool], args: Any) -> None:
+    """A job may run as often as its forwarder's policy says, a broken one as often as any."""
+    binding = bound(
+        siem=Route(RecordingForwarder(), policy=RetryPolicy(3)), keen=Route(RecordingForwarder(), policy=RetryPolicy(9))
+    )
+
+    assert expected == [binding.may_try_again(args, attempt) for attempt in (2, 3)]
+
+
 def test_attempts_are_the_policys() -> None:
     """A route's own policy, or else the AuditForward's."""
     binding = bound(siem=RecordingForwarder(), keen=Route(RecordingForwarder(), policy=RetryPolicy(9)))
@@ -245,19 +262,26 @@ def test_a_limit_that_strikes_while_a_bad_job_is_read_ends_it() -> None:
     assert (Outcome.CANCEL, CancelReason.UNKNOWN_FORWARDER) == (result.outcome, result.reason)
 
 
-@pytest.mark.parametrize("is_async", [True, False])
-def test_on_a_loop_a_job_that_hangs_is_given_up(is_async: bool) -> None:
-    """After its time limit it is a failed attempt, whether the forwarder is async or holds a thread."""
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
+@pytest.mark.parametrize("port", ["forwarder", "repository"])
+def test_on_a_loop_a_job_that_hangs_is_given_up(port: str, is_async: bool) -> None:
+    """After its time limit it is a failed attempt, told once, whatever port hangs and whether it is async."""
     back = Event()
+    telemetry = RecordingTelemetry()
 
     class Hanging:
         deadline = 0.01
 
-        def forward(self, event: object) -> Any:
+        def hang(self, argument: object) -> Any:
             return asyncio.sleep(60) if is_async else back.wait(60)
 
+        get = forward = hang
+
     async def run() -> Result:
-        result = await bound(siem=Hanging()).aperform(JOB, 1)
+        binding = Binding("TestQueue")
+        repository = Hanging() if port == "repository" else InMemoryAuditRepository([EVENT])
+        binding.bind(AuditForward(repository, {"siem": Hanging()}, telemetry=telemetry))
+        result = await binding.aperform(JOB, 1)
         back.set()
         return result
 
@@ -265,6 +289,27 @@ def test_on_a_loop_a_job_that_hangs_is_given_up(is_async: bool) -> None:
 
     assert (Outcome.ERROR, State.RETRYABLE) == (result.outcome, result.settlement and result.settlement.state)
     assert "TimeoutError" == result.reason
+    assert [(Failed, "TimeoutError")] == [(type(told), told.reason) for told in telemetry.events]
+
+
+def test_on_a_loop_reload_and_call_have_one_limit_together() -> None:
+    """What the repository has taken of the time, the forwarder has not."""
+
+    class Repository:
+        async def get(self, audit_event_id: str) -> AuditEvent:
+            await asyncio.sleep(0.6)
+            return EVENT
+
+    class Slow:
+        deadline = 0.5  # twice that is a second
+
+        async def forward(self, event: object) -> None:
+            await asyncio.sleep(0.6)
+
+    binding = Binding("TestQueue")
+    binding.bind(AuditForward(Repository(), {"siem": Slow()}))
+
+    assert "TimeoutError" == asyncio.run(binding.aperform(JOB, 1)).reason
 
 
 @pytest.mark.parametrize("forwarder", ["other", 5, None])

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from itertools import count
 
-from sigra_forward import AuditEvent, SinkError
 from sigra_forward.testing import workbench
 from sigra_forward_oban import ObanQueue
 
 RESCUE_AFTER = 4
 """Seconds: a job may take 2, and be written down in 2 more."""
-
-HANGS_FOR = 12.0
-"""Seconds: the bench's deadline is one."""
 
 PREFIX = "bench"
 
@@ -26,15 +21,7 @@ def make_queue(dsn: str, queue: str) -> ObanQueue:
     return ObanQueue(dsn, prefix=PREFIX, queue=queue, rescue_after=RESCUE_AFTER, oban=f"Oban {next(_numbers)}")
 
 
-def _hang(bench: workbench.Workbench, event: AuditEvent, run: int) -> None:
-    """Hang, but not for as long as the bench does: the thread holds up the end of its process."""
-    time.sleep(HANGS_FOR)
-    reason = "hung"
-    raise SinkError(reason)
-
-
 if "BENCH_PREFIX" in os.environ:
-    workbench._BEHAVIOURS["slow"] = _hang
     queue = make_queue(os.environ["BENCH_OBAN_DSN"], os.environ["BENCH_PREFIX"])
     if os.environ["BENCH_KIND"] == "bound":
         audit_forward = workbench.audit_forward(queue, os.environ["BENCH_PREFIX"])
