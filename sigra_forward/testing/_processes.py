@@ -8,7 +8,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
-from time import time
+from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -67,12 +67,20 @@ class SupervisedProcess:
         for pid in pids:
             _signal(pid, signal.SIGKILL)
 
-    def stop(self) -> None:
-        """Ask the worker to stop, wait until it has, and start no other."""
+    def ask_to_stop(self) -> None:
+        """Ask the worker to stop, wait until it has taken notice, and start no other."""
         with self._starting:
             self._stopping = True
-        pids = _descendants(self.pid)
         self._process.terminate()
+        until = monotonic() + STOP_TIMEOUT
+        while _has_pending(self.pid, signal.SIGTERM) and monotonic() < until:
+            sleep(0.001)
+
+    def stop(self) -> None:
+        """Ask the worker to stop, if it was not asked yet, and wait until it has."""
+        pids = _descendants(self.pid)
+        if not self._stopping:
+            self.ask_to_stop()
         try:
             self._process.wait(STOP_TIMEOUT)
         finally:
@@ -117,6 +125,15 @@ def _descendants(pid: int) -> list[int]:
         for task in Path(f"/proc/{pid}/task").iterdir():
             children += [int(child) for child in (task / "children").read_text(encoding="ascii").split()]
     return [found for child in children for found in (child, *_descendants(child))]
+
+
+def _has_pending(pid: int, number: int) -> bool:
+    """Tell whether the kernel has yet to hand a signal over."""
+    with suppress(OSError):  # it is gone
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("ShdPnd:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
 
 
 def _signal(pid: int, number: int) -> None:

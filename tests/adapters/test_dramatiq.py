@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
-from time import sleep
 from typing import Any
 from uuid import uuid4
 
@@ -471,14 +470,18 @@ def test_retries_are_ours_to_settle() -> None:
 class Hanging(StubBroker):
     """A broker of a kind that we do not know, whose server is frozen."""
 
+    thawed = Event()
+
     def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
-        sleep(3)
+        self.thawed.wait(30)
         return super().enqueue(message, delay=delay)
 
 
 def test_a_broker_of_another_kind_is_given_up_on_in_time() -> None:
     """Whatever the broker is, an enqueue keeps its bound."""
-    host = bind(DramatiqQueue(Hanging()))
+    broker = Hanging()
+    host = bind(DramatiqQueue(broker))
 
     with pytest.raises(EnqueueError, match=r"did not take the job in time"):
         within(1.5, host.queue.enqueue, JobArgs("siem", "1"))  # type: ignore[union-attr]
+    broker.thawed.set()

@@ -93,6 +93,22 @@ def test_stop_is_a_terminate(start: Callable[[str], SupervisedProcess]) -> None:
         wait_for(lambda: not any(map(is_alive, pids(process))))
 
 
+def test_asked_to_stop_it_has_taken_notice(start: Callable[[str], SupervisedProcess]) -> None:
+    """A process is asked once, goes on with what it does until then, and is waited for by `stop`."""
+    note = "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))"
+    wait = "[time.sleep(0.001) for _ in iter(lambda: os.path.exists('go'), True)]; os._exit(0)"
+    with start(f"{note}; print('ready', flush=True); {wait}") as process:
+        wait_for(lambda: "ready" in process.log())
+
+        process.ask_to_stop()
+        wait_for(lambda: "asked" in process.log())
+        assert is_alive(process.pid)
+        process._log.with_name("go").touch()
+        process.stop()
+
+        assert (1, 1, False) == (process.log().count("asked"), process.starts, is_alive(process.pid))
+
+
 def test_nothing_is_left_behind(start: Callable[[str], SupervisedProcess]) -> None:
     """At the end of the block it is gone, and so are its children."""
     with start("") as process:

@@ -329,7 +329,9 @@ class QueueWorkerContract:
         with self.started(rig, "graceful") as worker:
             event = self.enqueue(rig, "held.graceful")
             self.wait_for(lambda: rig.bench.runs(event.id), self.patience)
-            run_in_threads([worker.stop, partial(self._release_soon, rig, event)])
+            worker.ask_to_stop()
+            rig.bench.release(event.id)
+            worker.stop()
             log = worker.log()
         if self.ended(rig, event.id, log) is None:
             with self.started(rig, "graceful") as worker:
@@ -338,11 +340,6 @@ class QueueWorkerContract:
 
         end = self.ended(rig, event.id, log)
         assert ("succeeded", event.id) == (end and end.state, rig.bench.sent(event.id)[-1])
-
-    @classmethod
-    def _release_soon(cls, rig: Rig, event: AuditEvent) -> None:
-        sleep(0.5)  # the worker is stopping by now, and if it is not yet, the test holds all the same
-        rig.bench.release(event.id)
 
     def test_11_kill_9_of_the_task_process(self, rig: Rig, crashes: dict[str, Crash]) -> None:
         """A job whose process is killed runs again, in another one."""
