@@ -138,7 +138,7 @@ class TestCeleryOnRedis(CeleryContract):
     """Celery on Redis."""
 
     library = "Celery, Redis"
-    recovery = "`visibility_timeout` + 5"
+    recovery = "`visibility_timeout` + 5 s"
 
     @pytest.fixture(scope="class")
     @classmethod

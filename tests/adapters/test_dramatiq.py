@@ -185,7 +185,7 @@ class TestDramatiqOnRedis(DramatiqContract):
 
     library = "Dramatiq, Redis"
     visibility = "dead letter with the reason in its traceback; worker's log"
-    recovery = "`heartbeat_timeout` + 10"
+    recovery = "`heartbeat_timeout` (60 s) and 10 to 30 s"
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -230,7 +230,7 @@ class TestDramatiqOnRabbitMQ(DramatiqContract):
 
     library = "Dramatiq, RabbitMQ"
     visibility = "dead letter; the reason in the worker's log"
-    recovery = "5"
+    recovery = "at once"
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -57,7 +57,7 @@ class TestOban(QueueWorkerContract):
 
     library = "Oban, PostgreSQL"
     visibility = "`oban_jobs`: state `cancelled` or `discarded`, the reason in `errors`"
-    recovery = "`rescue_after` (300) + 10, from the start of the run"
+    recovery = "`rescue_after` (300 s) + 10 s, from the start of the run"
     is_transactional = True
     rescue = 100.0
 

@@ -67,7 +67,7 @@ class TestProcrastinate(QueueWorkerContract):
 
     library = "Procrastinate, PostgreSQL"
     visibility = "status `failed`; the reason in the worker's log"
-    recovery = "47 to 118"
+    recovery = "47 to 118 s"
     is_transactional = True
 
     @pytest.fixture(scope="class")

@@ -46,7 +46,7 @@ class TestRQ(QueueWorkerContract):
     """RQ on Redis."""
 
     library = "RQ, Redis"
-    recovery = "60 s, the lesser of 30 s and the time limit, and 15 s"
+    recovery = "60 s, the time limit (30 s at most), and 15 s"
     visibility = "FailedJobRegistry"
     rescue = 120.0
 
