@@ -13,7 +13,7 @@ from sigra_forward._fork import forget_after_fork
 from sigra_forward.errors import ConfigurationError, SinkError
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, Future
 
     from sigra_forward._bounded import BoundedCaller
     from sigra_forward._perform import ACall
@@ -157,19 +157,45 @@ async def _end() -> None:
 
 
 def limited(acall: ACall, seconds: float) -> ACall:
-    """Return *acall* whose calls are all over *seconds* from now: what is not back then is a `TimeoutError`."""
-    from asyncio import wait_for
+    """
+    Return *acall* whose calls are all over *seconds* from now: what is not back then is a `TimeoutError`.
+
+    It is cancelled, and not waited for: an async port that does not heed that goes on, as a sync one in its thread.
+    """
+    from asyncio import ensure_future, wait
 
     until = monotonic() + seconds
 
     async def limited_acall(port: Callable[[Any], Any], argument: Any, deadline: float | None) -> Any:
-        answering = _unless_ordered(acall(port, argument, deadline))
-        order, answer = await wait_for(answering, until - monotonic())
+        left = until - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        answering = ensure_future(_unless_ordered(acall(port, argument, deadline)))
+        try:
+            await wait([answering], timeout=left)
+        finally:
+            if not answering.done():
+                _given_up.add(answering)
+                answering.add_done_callback(_forget)
+                answering.cancel()
+        if not answering.done():
+            raise TimeoutError
+        order, answer = answering.result()
         if order is not None:
             raise order
         return answer
 
     return limited_acall
+
+
+_given_up: set[Future[Any]] = set()
+"""What nobody waits for any more: a loop holds its tasks weakly."""
+
+
+def _forget(given_up: Future[Any]) -> None:
+    _given_up.discard(given_up)
+    if not given_up.cancelled():
+        given_up.exception()  # or else the loop would log that nobody has asked
 
 
 async def _unless_ordered(awaitable: Awaitable[Any]) -> tuple[BaseException | None, Any]:

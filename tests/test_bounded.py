@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sigra_forward._bounded import MAX_THREADS, BoundedCaller
+from sigra_forward._bounded import MAX_HANGING, MAX_THREADS, BoundedCaller
 from tests.support_parts import PATIENCE, InThread, python
 
 SPAN: ContextVar[str] = ContextVar("span", default="none")
@@ -138,18 +138,151 @@ def test_a_thread_that_hung_is_used_again_once_it_is_back() -> None:
     assert 1 == len(caller._pool._idle)
 
 
-def test_no_more_than_so_many_hang() -> None:
-    """When all threads hang, the next call is given up on without ever being made, and works when one is back."""
+def test_no_more_than_so_many_are_under_way() -> None:
+    """When all threads are busy, the next call is given up on without ever being made, and works when one is back."""
     caller, go = BoundedCaller(), threading.Event()
     made: list[str] = []
     hanging = _all_threads_hang(caller, go)
 
-    with pytest.raises(TimeoutError, match=rf"^{MAX_THREADS} calls hang already$"):
+    with pytest.raises(TimeoutError, match=r"^too many calls are under way, or hang$"):
         caller.call(lambda: made.append("late"), 0.05)
     go.set()
 
     assert [True] * MAX_THREADS == [hung.result() for hung in hanging]
     assert ([], 1) == (made, caller.call(lambda: 1, PATIENCE))
+
+
+def test_calls_that_hang_take_no_room_until_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that was given up on makes room for another, but only so many of them do."""
+    monkeypatch.setattr("sigra_forward._bounded.MAX_THREADS", 1)
+    caller, go = BoundedCaller(), threading.Event()
+    for _ in range(MAX_HANGING):
+        with pytest.raises(TimeoutError, match="not back after"):
+            caller.call(partial(go.wait, PATIENCE), 0.001)
+
+    with pytest.raises(TimeoutError, match="too many calls are under way, or hang"):
+        caller.call(int, 0.05)
+    go.set()
+
+    assert 1 == caller.call(lambda: 1, PATIENCE)
+
+
+def test_a_call_that_is_given_up_on_makes_room_for_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits does not wait for what hangs."""
+    monkeypatch.setattr("sigra_forward._bounded.MAX_THREADS", 1)
+    caller, go = BoundedCaller(), threading.Event()
+    begun = threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        go.wait(PATIENCE)
+
+    async def main() -> int:
+        hanging = asyncio.ensure_future(caller.acall(hang))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(caller.acall(lambda: 42))
+        await asyncio.sleep(0)
+        hanging.cancel()
+        return await waiting
+
+    answer = asyncio.run(main())
+    go.set()
+
+    assert 42 == answer
+
+
+@pytest.mark.parametrize("seconds", [0, -1, -0.5])
+def test_with_no_time_left_nothing_is_called(seconds: float) -> None:
+    """It is given up on before it is begun."""
+    made: list[int] = []
+
+    with pytest.raises(TimeoutError, match=r"^no time was left for it$"):
+        BoundedCaller().call(lambda: made.append(1), seconds)
+
+    assert [] == made
+
+
+def test_an_order_to_who_waits_gives_the_call_up() -> None:
+    """A KeyboardInterrupt, or a task's time limit, that strikes while a call waits its turn: it is never made."""
+    printed = python(
+        """
+        import os, signal, threading
+        from sigra_forward import _bounded
+        _bounded.MAX_THREADS = 1
+        caller, go, begun = _bounded.BoundedCaller(), threading.Event(), threading.Event()
+        hanging = threading.Thread(target=caller.call, args=(lambda: (begun.set(), go.wait(30)), 30))
+        hanging.start()
+        begun.wait(30)
+
+        class Waiting(dict):
+            def __setitem__(self, *item):
+                super().__setitem__(*item)
+                threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+        pool = caller._pool
+        pool._waiting = Waiting()
+        try:
+            caller.call(lambda: print("made"), 30)
+        except KeyboardInterrupt:
+            print("interrupted", len(pool._waiting))
+        go.set()
+        hanging.join()
+        caller.call(int, 5)
+        """
+    )
+
+    assert "interrupted 0" == printed.strip()
+
+
+def test_a_caller_that_nobody_holds_leaves_no_thread() -> None:
+    """Its threads end with it, though nobody has closed it."""
+    caller = BoundedCaller()
+    thread = caller.call(threading.current_thread, PATIENCE)
+
+    del caller
+    thread.join(PATIENCE)
+
+    assert not thread.is_alive()
+
+
+def test_a_call_begun_at_a_close_is_made(call: Call) -> None:
+    """Whoever has taken the threads just before they were told to end still gets an answer."""
+    caller = BoundedCaller()
+    call(caller, int)
+    pool = caller._pool
+    pool.close()
+
+    assert (42, pool) == (call(caller, lambda: 42), caller._pool)
+
+
+def test_a_call_waits_on_where_no_thread_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the process can have no more threads, what waits is made by a thread that is back."""
+    monkeypatch.setattr("sigra_forward._bounded.MAX_THREADS", 1)
+    caller, go, begun = BoundedCaller(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        go.wait(PATIENCE)
+
+    async def main() -> int:
+        hanging = asyncio.ensure_future(caller.acall(hang))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(caller.acall(lambda: 42))
+        await asyncio.sleep(0)
+        monkeypatch.setattr(threading.Thread, "start", _refuse)
+        hanging.cancel()
+        await asyncio.wait([hanging])
+        go.set()
+        return await waiting
+
+    assert 42 == asyncio.run(main())
+
+
+def _refuse(thread: threading.Thread) -> None:
+    msg = "can't start new thread"
+    raise RuntimeError(msg)
 
 
 def test_a_call_that_waits_is_made_when_a_thread_is_back() -> None:
@@ -285,12 +418,7 @@ def test_a_signal_handler_that_closes_in_the_midst_of_a_call_harms_nothing(monke
 def test_a_thread_that_cannot_start_takes_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the process can have no more threads, each call says so, and the next one is not kept waiting for it."""
     caller = BoundedCaller()
-
-    def refuse(thread: threading.Thread) -> None:
-        msg = "can't start new thread"
-        raise RuntimeError(msg)
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", _refuse)
     for _ in range(MAX_THREADS + 1):
         with pytest.raises(RuntimeError, match="start new thread"):
             caller.call(lambda: None, 0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from sigra_forward._dispatch import jobs_of
@@ -29,6 +30,9 @@ ENQUEUE_TIMEOUT = 1.2
 """Seconds that an adapter waits for one enqueue: the port's 1.5, with room for a machine that is busy."""
 
 MAX_ATTEMPTS_LOOKED_AT = 1000
+
+BIND_LOCK = RLock()
+"""Held while an adapter binds: it looks whether somebody is bound already, in two or three places, and then binds."""
 
 
 class Binding:

@@ -11,6 +11,7 @@ from sigra_forward._bounded import BoundedCaller
 from sigra_forward._fork import forget_after_fork
 from sigra_forward._settle import seconds
 from sigra_forward.queues._binding import (
+    BIND_LOCK,
     DEFAULT_QUEUE,
     ENQUEUE_TIMEOUT,
     TASK_NAME,
@@ -22,6 +23,7 @@ from sigra_forward.queues._binding import (
 from sigra_forward.queues._dependencies import require
 
 __all__ = [
+    "BIND_LOCK",
     "DEFAULT_QUEUE",
     "ENQUEUE_TIMEOUT",
     "TASK_NAME",

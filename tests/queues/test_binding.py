@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from threading import Event
+from time import sleep
 from typing import Any
 
 import pytest
@@ -290,6 +291,75 @@ def test_on_a_loop_a_job_that_hangs_is_given_up(port: str, is_async: bool) -> No
     assert (Outcome.ERROR, State.RETRYABLE) == (result.outcome, result.settlement and result.settlement.state)
     assert "TimeoutError" == result.reason
     assert [(Failed, "TimeoutError")] == [(type(told), told.reason) for told in telemetry.events]
+
+
+def test_on_a_loop_a_port_that_does_not_heed_its_cancellation_is_given_up() -> None:
+    """The job does not wait for what an async forwarder does when it is cancelled, nor for how that ends."""
+    ended: list[str] = []
+
+    class Stubborn:
+        deadline = 0.01
+
+        async def forward(self, event: object) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await back.wait()
+                ended.append("here")
+                raise ValueError
+
+    async def run() -> Result:
+        nonlocal back
+        back = asyncio.Event()
+        result = await bound(siem=Stubborn()).aperform(JOB, 1)
+        back.set()
+        while not ended:
+            await asyncio.sleep(0)
+        return result
+
+    back: asyncio.Event
+
+    assert "TimeoutError" == asyncio.run(run()).reason
+
+
+def test_on_a_loop_with_no_time_left_the_sink_is_not_called() -> None:
+    """A filter that blocks for longer than the limit has used it up."""
+    sink = RecordingForwarder()
+    sink.deadline = 0.01  # type: ignore[attr-defined]
+
+    def block(event: AuditEvent) -> AuditEvent:
+        sleep(1.01)
+        return event
+
+    result = asyncio.run(bound(siem=Route(sink, transform=block)).aperform(JOB, 1))
+
+    assert ("TimeoutError", []) == (result.reason, sink.events)
+
+
+def test_on_a_loop_a_cancelled_job_cancels_its_port() -> None:
+    """A worker that stops takes the forwarder's call with it."""
+    told: list[str] = []
+
+    class Waiting:
+        async def forward(self, event: object) -> None:
+            told.append("begun")
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                told.append("cancelled")
+                raise
+
+    async def run() -> None:
+        job = asyncio.ensure_future(bound(siem=Waiting()).aperform(JOB, 1))
+        while not told:
+            await asyncio.sleep(0)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+
+    asyncio.run(run())
+
+    assert ["begun", "cancelled"] == told
 
 
 def test_on_a_loop_reload_and_call_have_one_limit_together() -> None:
