@@ -35,6 +35,9 @@ VARIABLE = "SIGRA_FORWARD_WORKBENCH"
 
 MAX_ATTEMPTS = 3
 
+POISON_ATTEMPTS = 2
+"""The attempts of the lane ``poison``, which must be bounded by its own policy and not by its neighbours'."""
+
 LANES = ("restart", "graceful", "task", "worker", "poison", "yes", "old", "unbound", "spare")
 """Queues besides the shared one, each for one scenario with workers of its own."""
 
@@ -179,11 +182,12 @@ class _BenchForward(AuditForward):
         self._bench = bench
         sinks: dict[str, Route] = {}
         for lane in (None, *LANES):
+            attempts = POISON_ATTEMPTS if lane == "poison" else MAX_ATTEMPTS
             for kind, behave in _BEHAVIOURS.items():
                 name = f"{kind}.{lane}" if lane else kind
-                sinks[name] = _route(_Sink(bench, behave), queue_name(prefix, lane), wait)
+                sinks[name] = _route(_Sink(bench, behave), queue_name(prefix, lane), wait, attempts)
         for kind in ("flaky", "slow"):
-            sinks[f"async-{kind}"] = _route(_AsyncSink(bench, _BEHAVIOURS[kind]), prefix, wait)
+            sinks[f"async-{kind}"] = _route(_AsyncSink(bench, _BEHAVIOURS[kind]), prefix, wait, MAX_ATTEMPTS)
         telemetry = _BenchTelemetry(bench)
         super().__init__(bench.repository(), sinks, queue=queue, telemetry=telemetry)
 
@@ -229,8 +233,8 @@ class _AsyncSink(_Sink):
         super().forward(event)
 
 
-def _route(sink: _Sink, queue: str, wait: int) -> Route:
-    policy = RetryPolicy(MAX_ATTEMPTS, backoff=lambda attempt: attempt * wait, max_retry_after=5, not_found_grace=3600)
+def _route(sink: _Sink, queue: str, wait: int, attempts: int) -> Route:
+    policy = RetryPolicy(attempts, backoff=lambda attempt: attempt * wait, max_retry_after=5, not_found_grace=3600)
     return Route(sink, dispatch=Dispatch.ASYNC, actions=("*",), where=_is_wanted, policy=policy, queue=queue)
 
 

@@ -16,7 +16,7 @@ README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- adapters: made by `make adapters-table` -->\n", "<!-- adapters end -->\n"
 
 HEAD = (
-    "| queue | task killed | worker killed | with our settings | poison job | time limit | a cancel shows in | in your transaction |\n"
+    "| queue | task killed | worker killed | with our settings | poison job, 2 attempts allowed | time limit | a cancel shows in | in your transaction |\n"
     "|---|---:|---:|---|---:|---|---|---|\n"
 )
 
