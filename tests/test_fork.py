@@ -249,6 +249,26 @@ def test_everyone_alive_forgets_in_the_child_and_nobody_in_the_parent() -> None:
     assert ["[1, 1, 1] [0, 0, 0]"] == lines
 
 
+def test_what_must_not_be_inherited_is_closed_before_the_fork() -> None:
+    """It is closed once, in the parent, and the child finds it so."""
+    lines = _run("""
+    from sigra_forward._fork import close_before_fork
+
+    class Owner:
+        closed = []
+
+        def close(self):
+            self.closed.append(os.getpid())
+
+    owner = Owner()
+    close_before_fork(owner)
+    parent = os.getpid()
+    print(in_child(lambda: owner.closed == [parent]), owner.closed == [parent])
+    """)
+
+    assert ["True True"] == lines
+
+
 class Owner:
     """Has nothing to forget."""
 

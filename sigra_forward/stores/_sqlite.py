@@ -5,31 +5,27 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone, tzinfo
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from attrs import frozen
 
 from sigra_forward._event import DEFAULT_SOURCE, FIELDS, AuditEvent
-from sigra_forward._fork import forget_after_fork
 from sigra_forward._instants import parse_iso
 from sigra_forward._names import NAME_RULE, is_name, type_name
 from sigra_forward._settle import seconds
 from sigra_forward.errors import ConfigurationError, UnreadableRowError
+from sigra_forward.stores._sqlite_connections import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 REQUIRED = ("id", "action", "occurred_at")
 
 _OTHER_IDS = tuple(name for name in FIELDS if name.endswith("_id"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_PARENTS_CONNECTIONS: list[object] = []
 
 
 class SQLiteAuditRepository:
@@ -75,16 +71,13 @@ class SQLiteAuditRepository:
         for name in (table, *columns.values(), *extra):
             _check_identifier(name)
         self.source = source
-        self._uri = f"{Path(database).absolute().as_uri()}?mode=rw"
+        self._connections = Connections(database, "rw", timeout, _query_only)
         self._table = table
         self._columns = columns
         self._extra = tuple(extra)
         self._id_type = id_type
         self._times = _Times(tz, epoch_unit)
-        self._timeout = timeout
         self._query: _Query | None = None
-        self._free: deque[sqlite3.Connection] = deque()
-        forget_after_fork(self)
 
     def get(self, audit_event_id: str, /) -> AuditEvent | None:
         """
@@ -98,7 +91,7 @@ class SQLiteAuditRepository:
         keys = _SPELLINGS[self._id_type](audit_event_id)
         if not keys:
             return None
-        with self._connection() as connection:
+        with self._connections.one() as connection:
             query = self._planned(connection)
             places = ",".join("?" * len(keys))
             rows = connection.execute(f"{query.select} ({places}) LIMIT 1", keys).fetchall()
@@ -115,30 +108,7 @@ class SQLiteAuditRepository:
 
     def close(self) -> None:
         """Close the connections that are not in use. A later `get` opens one anew."""
-        with suppress(IndexError):  # none is left
-            while True:
-                self._free.pop().close()
-
-    def forget(self) -> None:
-        """Leave the parent process its connections: SQLite forbids even closing them after a fork."""
-        _PARENTS_CONNECTIONS.append(self._free)
-        self._free = deque()
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        try:
-            connection = self._free.pop()
-        except IndexError:
-            connection = sqlite3.connect(
-                self._uri, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA query_only = ON")
-        try:
-            yield connection
-        except BaseException:
-            connection.close()
-            raise
-        self._free.append(connection)
+        self._connections.close()
 
     def _planned(self, connection: sqlite3.Connection) -> _Query:
         """Return the query for the schema as it is now: the host may alter its table while we run."""
@@ -166,7 +136,7 @@ class SQLiteAuditRepository:
             raise ConfigurationError(msg)
         fields = {name: column for name, column in wanted.items() if _folded(column) in existing}
         selected = ", ".join(_column(column) for column in (*fields.values(), *self._extra))
-        select = f"SELECT {selected} FROM {_quoted(self._table)} AS t WHERE {_column(fields['id'])} IN"  # noqa: S608 - quoted
+        select = f"SELECT {selected} FROM {_quoted(self._table)} AS t WHERE {_column(fields['id'])} IN"
         return _Query(version, select, tuple(fields))
 
     def _event(self, fields: tuple[str, ...], row: tuple[object, ...]) -> AuditEvent:
@@ -180,6 +150,10 @@ class SQLiteAuditRepository:
                 values[name] = self._times.read(values[name], name)
         extra = dict(zip(self._extra, row[len(fields) :], strict=True))
         return AuditEvent(source=self.source, extra=extra, **values)
+
+
+def _query_only(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
 
 
 @frozen

