@@ -1,0 +1,407 @@
+"""`SQLLedger`: what a ledger says to an SQL database, whatever carries it there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any, ClassVar, Protocol
+
+from sigra_forward._ledger import SAME_INSTANT, Cursor, FailedAttempt, Lane, Lease, Receipt
+from sigra_forward._outcome import Ack, State
+
+SCHEMA_VERSION = 1
+
+STATES = {State.COMPLETED: 0, State.RETRYABLE: 1, State.CANCELLED: 2, State.DISCARDED: 3}
+COMPLETED, RETRYABLE = STATES[State.COMPLETED], STATES[State.RETRYABLE]
+
+RECEIPT_COLUMNS = (
+    "audit_event_id",
+    "occurred_at",
+    "state",
+    "first_at",
+    "last_at",
+    "attempt",
+    "due_at",
+    "reason",
+    "detail",
+    "ack",
+    "generation",
+    "excuse",
+)
+_SELECT = ", ".join(RECEIPT_COLUMNS)
+
+_STATE_OF = {number: state for state, number in STATES.items()}
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+_IS_REUSED = f"abs(r.occurred_at - excluded.occurred_at) > {SAME_INSTANT // _MICROSECOND}"
+_IS_YES = f"excluded.state = {COMPLETED} AND r.state <> {COMPLETED} AND r.generation = excluded.generation"
+
+ANYONE = f"({_IS_REUSED}) OR ({_IS_YES})"
+"""When a receipt is replaced by one of whoever performs: another event has the id now, or the sink said yes to it."""
+
+HOLDER = f"{ANYONE} OR (r.state = {RETRYABLE} AND r.generation = excluded.generation)"
+"""When it is replaced by one of the relay that holds the lane's lease: also when it was to be tried again."""
+
+
+class Connection(Protocol):
+    """A connection in a transaction of its own, as the ledger needs it. Parameters are spelled ``:name``."""
+
+    def rows(self, sql: str, /, **parameters: Any) -> Sequence[Sequence[Any]]:
+        """Run a query, and return all its rows."""
+        ...
+
+    def change(self, sql: str, /, **parameters: Any) -> int:
+        """Run a statement, and return how many rows it matched."""
+        ...
+
+    def change_many(self, sql: str, parameters: Sequence[Mapping[str, Any]], /) -> None:
+        """Run a statement once for each of *parameters*."""
+        ...
+
+
+class SQLLedger:
+    """
+    The ledger's operations in the SQL that SQLite and PostgreSQL share; a subclass overrides what differs elsewhere.
+
+    Times are microseconds since 1970, states are small numbers, ids are compared byte by byte. It is the `Ledger` of
+    `sigra_forward.ports`, where each operation's promise stands.
+
+    Args:
+        prefix: What the tables' names begin with, a schema and a dot included.
+    """
+
+    now_sql: ClassVar[str]
+    """The database's clock, as an expression in microseconds since 1970."""
+
+    locked: ClassVar[str] = ""
+    """What a ``SELECT`` ends with whose row nobody else may change before the transaction ends."""
+
+    among: ClassVar[str]
+    """What is true for an ``audit_event_id`` that is among ``:ids``."""
+
+    insert_lane: ClassVar[str] = (
+        "INSERT INTO {lanes} (source, forwarder, floor) VALUES (:source, :forwarder, :floor) ON CONFLICT DO NOTHING"
+    )
+    upsert_cursor: ClassVar[str] = (
+        "INSERT INTO {cursors} (lane, name, position, until, moved_at) "
+        "VALUES (:lane, :name, :position, :until, :moved_at) ON CONFLICT (lane, name) DO UPDATE SET "
+        "position = excluded.position, until = excluded.until, moved_at = excluded.moved_at"
+    )
+    upsert_receipt: ClassVar[str] = (
+        f"INSERT INTO {{receipts}} AS r (lane, {_SELECT}) "
+        f"VALUES (:lane, {', '.join(f':{name}' for name in RECEIPT_COLUMNS)}) "
+        f"ON CONFLICT (lane, audit_event_id) DO UPDATE SET "
+        f"generation = CASE WHEN {_IS_REUSED} THEN r.generation + 1 ELSE r.generation END, "
+        f"{', '.join(f'{name} = excluded.{name}' for name in RECEIPT_COLUMNS[1:] if name != 'generation')} "
+        f"WHERE {{replaced}}"
+    )
+
+    def __init__(self, prefix: str = "") -> None:
+        names = ("lanes", "receipts", "attempts", "cursors", "schema")
+        self._tables = {name: f"{prefix}sigra_forward_{name}" for name in names}
+
+    # What carries it there.
+
+    def _read(self, operation: Callable[..., Any], /, *arguments: Any) -> Any:
+        """Return ``operation(connection, *arguments)``, which only reads; an awaitable where async."""
+        raise NotImplementedError
+
+    def _change(self, operation: Callable[..., Any], /, *arguments: Any) -> Any:
+        """Return ``operation(connection, *arguments)``, run in a transaction of its own; an awaitable where async."""
+        raise NotImplementedError
+
+    def _ids(self, audit_event_ids: Sequence[str]) -> Any:
+        """Return what to pass as ``:ids``."""
+        raise NotImplementedError
+
+    def _sql(self, statement: str, **parts: str) -> str:
+        return statement.format(now=self.now_sql, **self._tables, **parts)
+
+    # The clock.
+
+    def now(self) -> datetime:
+        """Return the time by the database's clock."""
+        return self._read(self._now)  # type: ignore[no-any-return]
+
+    def _now(self, connection: Connection) -> datetime:
+        ((moment,),) = connection.rows(f"SELECT {self.now_sql}")
+        return to_time(moment)
+
+    # Lanes, leases, breakers.
+
+    def lane(self, source: str, forwarder: str, floor: datetime) -> Lane:
+        """Return the lane, made with *floor* where it is not there yet."""
+        return self._change(self._lane, source, forwarder, floor)  # type: ignore[no-any-return]
+
+    def _lane(self, connection: Connection, source: str, forwarder: str, floor: datetime) -> Lane:
+        found = self._lanes(connection, source, forwarder)
+        if not found:
+            insert = self._sql(self.insert_lane)
+            connection.change(insert, source=source, forwarder=forwarder, floor=to_number(floor))
+            found = self._lanes(connection, source, forwarder)
+        return found[0]
+
+    def lanes(self) -> Sequence[Lane]:
+        """Return all lanes, in the order in which they were made."""
+        return self._read(self._lanes)  # type: ignore[no-any-return]
+
+    def _lanes(self, connection: Connection, source: str | None = None, forwarder: str | None = None) -> list[Lane]:
+        where = "WHERE source = :source AND forwarder = :forwarder" if source is not None else ""
+        given = {} if source is None else {"source": source, "forwarder": forwarder}
+        query = self._sql(
+            f"SELECT number, source, forwarder, floor, blocked_until FROM {{lanes}} {where} ORDER BY number"
+        )
+        rows = connection.rows(query, **given)
+        return [
+            Lane(number, its_source, its_forwarder, to_time(its_floor), time_or_none(blocked_until))
+            for number, its_source, its_forwarder, its_floor, blocked_until in rows
+        ]
+
+    def acquire(self, lane: int, owner: str, seconds: float) -> Lease | None:
+        """Return a lease of *lane* for *owner*, or ``None`` while somebody else has it."""
+        return self._change(self._acquire, lane, owner, seconds)  # type: ignore[no-any-return]
+
+    def _acquire(self, connection: Connection, lane: int, owner: str, seconds: float) -> Lease | None:
+        free = connection.change(
+            self._sql(
+                "UPDATE {lanes} SET owner = :owner, epoch = epoch + 1, leased_until = {now} + :length "
+                "WHERE number = :lane AND (leased_until <= {now} OR owner = :owner)"
+            ),
+            owner=owner,
+            lane=lane,
+            length=int(seconds * 1e6),
+        )
+        if not free:
+            return None
+        ((epoch, until),) = connection.rows(
+            self._sql("SELECT epoch, leased_until FROM {lanes} WHERE number = :lane"), lane=lane
+        )
+        return Lease(lane, epoch, to_time(until))
+
+    def renew(self, lease: Lease, seconds: float) -> Lease | None:
+        """Return *lease* with *seconds* left to it from now on, or ``None`` where somebody else has the lane."""
+        return self._change(self._renew, lease, seconds)  # type: ignore[no-any-return]
+
+    def _renew(self, connection: Connection, lease: Lease, seconds: float) -> Lease | None:
+        kept = connection.change(
+            self._sql("UPDATE {lanes} SET leased_until = {now} + :length WHERE number = :lane AND epoch = :epoch"),
+            lane=lease.lane,
+            epoch=lease.epoch,
+            length=int(seconds * 1e6),
+        )
+        if not kept:
+            return None
+        ((until,),) = connection.rows(
+            self._sql("SELECT leased_until FROM {lanes} WHERE number = :lane"), lane=lease.lane
+        )
+        return Lease(lease.lane, lease.epoch, to_time(until))
+
+    def release(self, lease: Lease) -> None:
+        """Let somebody else have the lane at once. A lease that was lost is let be."""
+        self._change(self._release, lease)
+
+    def _release(self, connection: Connection, lease: Lease) -> None:
+        connection.change(
+            self._sql("UPDATE {lanes} SET leased_until = 0 WHERE number = :lane AND epoch = :epoch"),
+            lane=lease.lane,
+            epoch=lease.epoch,
+        )
+
+    def block(self, lane: int, seconds: float | None) -> None:
+        """Open the lane's breaker for *seconds*, or close it."""
+        self._change(self._block, lane, seconds)
+
+    def _block(self, connection: Connection, lane: int, seconds: float | None) -> None:
+        until = "NULL" if seconds is None else "{now} + :length"
+        given = {} if seconds is None else {"length": int(seconds * 1e6)}
+        connection.change(
+            self._sql(f"UPDATE {{lanes}} SET blocked_until = {until} WHERE number = :lane"), lane=lane, **given
+        )
+
+    # Receipts.
+
+    def receipts(self, lane: int, audit_event_ids: Sequence[str]) -> Mapping[str, Receipt]:
+        """Return the receipts of the events that have one, by id."""
+        return self._read(self._receipts, lane, audit_event_ids)  # type: ignore[no-any-return]
+
+    def _receipts(self, connection: Connection, lane: int, audit_event_ids: Sequence[str]) -> dict[str, Receipt]:
+        query = self._sql(f"SELECT {_SELECT} FROM {{receipts}} WHERE lane = :lane AND {self.among}")
+        rows = connection.rows(query, lane=lane, ids=self._ids(audit_event_ids))
+        return {row[0]: to_receipt(row) for row in rows}
+
+    def record(
+        self, lane: int, receipts: Sequence[Receipt], lease: Lease | None = None, cursor: Cursor | None = None
+    ) -> bool:
+        """Write *receipts*, and *cursor* with them; tell whether *lease*, where one was given, still held."""
+        return self._change(self._record, lane, receipts, lease, cursor)  # type: ignore[no-any-return]
+
+    def _record(
+        self,
+        connection: Connection,
+        lane: int,
+        receipts: Sequence[Receipt],
+        lease: Lease | None,
+        cursor: Cursor | None,
+    ) -> bool:
+        holds = lease is not None and self._holds(connection, lease)
+        is_lost = lease is not None and not holds
+        if is_lost:
+            receipts = [receipt for receipt in receipts if receipt.state is State.COMPLETED]
+        if receipts:
+            self._write(connection, lane, receipts, HOLDER if holds else ANYONE)
+        if cursor is not None and not is_lost:
+            self._move(connection, lane, cursor)
+        return not is_lost
+
+    def _holds(self, connection: Connection, lease: Lease) -> bool:
+        query = "SELECT 1 FROM {lanes} WHERE number = :lane AND epoch = :epoch AND leased_until > {now}"
+        return bool(connection.rows(self._sql(query) + self.locked, lane=lease.lane, epoch=lease.epoch))
+
+    def _write(self, connection: Connection, lane: int, receipts: Sequence[Receipt], replaced: str) -> None:
+        connection.change_many(
+            self._sql(self.upsert_receipt, replaced=replaced), [to_row(lane, receipt) for receipt in receipts]
+        )
+        failed = [to_row(lane, receipt) for receipt in receipts if receipt.state is not State.COMPLETED]
+        if failed:
+            connection.change_many(self._sql(_INSERT_ATTEMPT), failed)
+
+    def due(self, lane: int, limit: int) -> Sequence[Receipt]:
+        """Return up to *limit* receipts that are to be tried again by now, the longest due first."""
+        return self._read(self._due, lane, limit)  # type: ignore[no-any-return]
+
+    def _due(self, connection: Connection, lane: int, limit: int) -> list[Receipt]:
+        query = (
+            f"SELECT {_SELECT} FROM {{receipts}} WHERE lane = :lane AND state = {RETRYABLE} AND due_at <= {{now}} "
+            f"ORDER BY due_at LIMIT :limit"
+        )
+        return [to_receipt(row) for row in connection.rows(self._sql(query), lane=lane, limit=limit)]
+
+    def next_due(self, lane: int) -> datetime | None:
+        """Return when the next one is to be tried again, be it past or to come."""
+        return self._read(self._next_due, lane)  # type: ignore[no-any-return]
+
+    def _next_due(self, connection: Connection, lane: int) -> datetime | None:
+        query = f"SELECT min(due_at) FROM {{receipts}} WHERE lane = :lane AND state = {RETRYABLE}"
+        ((moment,),) = connection.rows(self._sql(query), lane=lane)
+        return time_or_none(moment)
+
+    def counts(self, lane: int) -> Mapping[State, int]:
+        """Return how many receipts there are in each state but ``COMPLETED``, without a look at those."""
+        return self._read(self._counts, lane)  # type: ignore[no-any-return]
+
+    def _counts(self, connection: Connection, lane: int) -> dict[State, int]:
+        query = f"SELECT state, count(*) FROM {{receipts}} WHERE lane = :lane AND state <> {COMPLETED} GROUP BY state"
+        counted = dict.fromkeys((state for state in State if state is not State.COMPLETED), 0)
+        return counted | {_STATE_OF[state]: count for state, count in connection.rows(self._sql(query), lane=lane)}
+
+    def page(self, lane: int, after: str, limit: int, states: Sequence[State] = tuple(State)) -> Sequence[Receipt]:
+        """Return up to *limit* receipts in the order of their ids, from the first one after *after* on."""
+        return self._read(self._page, lane, after, limit, states)  # type: ignore[no-any-return]
+
+    def _page(
+        self, connection: Connection, lane: int, after: str, limit: int, states: Sequence[State]
+    ) -> list[Receipt]:
+        among = ", ".join(str(STATES[state]) for state in states)
+        query = (
+            f"SELECT {_SELECT} FROM {{receipts}} WHERE lane = :lane AND audit_event_id > :after "
+            f"AND state IN ({among}) ORDER BY audit_event_id LIMIT :limit"
+        )
+        return [to_receipt(row) for row in connection.rows(self._sql(query), lane=lane, after=after, limit=limit)]
+
+    def attempts(self, lane: int, audit_event_id: str) -> Sequence[FailedAttempt]:
+        """Return the failed attempts of one event, in their order."""
+        return self._read(self._attempts, lane, audit_event_id)  # type: ignore[no-any-return]
+
+    def _attempts(self, connection: Connection, lane: int, audit_event_id: str) -> list[FailedAttempt]:
+        query = (
+            "SELECT audit_event_id, generation, attempt, at, reason, detail FROM {attempts} "
+            "WHERE lane = :lane AND audit_event_id = :audit_event_id ORDER BY generation, attempt, at"
+        )
+        rows = connection.rows(self._sql(query), lane=lane, audit_event_id=audit_event_id)
+        return [
+            FailedAttempt(event, generation, attempt, to_time(at), reason, detail)
+            for event, generation, attempt, at, reason, detail in rows
+        ]
+
+    # Cursors.
+
+    def cursors(self, lane: int) -> Mapping[str, Cursor]:
+        """Return the lane's cursors by name."""
+        return self._read(self._cursors, lane)  # type: ignore[no-any-return]
+
+    def _cursors(self, connection: Connection, lane: int) -> dict[str, Cursor]:
+        query = "SELECT name, position, until, moved_at FROM {cursors} WHERE lane = :lane"
+        rows = connection.rows(self._sql(query), lane=lane)
+        return {name: Cursor(name, position, until, time_or_none(at)) for name, position, until, at in rows}
+
+    def _move(self, connection: Connection, lane: int, cursor: Cursor) -> None:
+        connection.change(
+            self._sql(self.upsert_cursor),
+            lane=lane,
+            name=cursor.name,
+            position=cursor.position,
+            until=cursor.until,
+            moved_at=None if cursor.moved_at is None else to_number(cursor.moved_at),
+        )
+
+
+_INSERT_ATTEMPT = (
+    "INSERT INTO {attempts} (lane, audit_event_id, generation, attempt, at, reason, detail) "
+    "VALUES (:lane, :audit_event_id, :generation, :attempt, :last_at, :reason, :detail)"
+)
+
+
+def to_number(moment: datetime) -> int:
+    """Return *moment*, which is aware, as microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def to_time(number: int) -> datetime:
+    """Return microseconds since 1970 as a moment in UTC."""
+    return _EPOCH + timedelta(microseconds=number)
+
+
+def time_or_none(number: int | None) -> datetime | None:
+    """Return microseconds since 1970 as a moment in UTC, and ``None`` as it is."""
+    return None if number is None else to_time(number)
+
+
+def to_row(lane: int, receipt: Receipt) -> dict[str, Any]:
+    """Return *receipt* as the parameters of a statement."""
+    ack = receipt.ack
+    return {
+        "lane": lane,
+        "audit_event_id": receipt.audit_event_id,
+        "occurred_at": to_number(receipt.occurred_at),
+        "state": STATES[receipt.state],
+        "first_at": to_number(receipt.first_at),
+        "last_at": to_number(receipt.last_at),
+        "attempt": receipt.attempt,
+        "due_at": None if receipt.due_at is None else to_number(receipt.due_at),
+        "reason": receipt.reason,
+        "detail": receipt.detail,
+        "ack": None if ack is None else json.dumps([ack.ref, ack.status, ack.digest]),
+        "generation": receipt.generation,
+        "excuse": receipt.excuse,
+    }
+
+
+def to_receipt(row: Sequence[Any]) -> Receipt:
+    """Return a row of the receipts, in the order of `RECEIPT_COLUMNS`, as the receipt that it holds."""
+    event, occurred_at, state, first_at, last_at, attempt, due_at, reason, detail, ack, generation, excuse = row
+    return Receipt(
+        event,
+        to_time(occurred_at),
+        _STATE_OF[state],
+        to_time(first_at),
+        to_time(last_at),
+        attempt,
+        time_or_none(due_at),
+        reason,
+        detail,
+        None if ack is None else Ack(*json.loads(ack)),
+        generation,
+        excuse,
+    )
