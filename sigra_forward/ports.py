@@ -7,7 +7,7 @@ implementation to the promises made here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from sigra_forward._event import AuditEvent
@@ -15,7 +15,13 @@ from sigra_forward._job_args import JobArgs
 from sigra_forward._outcome import Ack
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sigra_forward._audit_forward import AuditForward
+    from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Receipt
+    from sigra_forward._outcome import State
+    from sigra_forward._source import Found
+    from sigra_forward.errors import UnreadableRowError
     from sigra_forward.telemetry import TelemetryEvent
 
 DEFAULT_DEADLINE = 30.0
@@ -106,6 +112,141 @@ class AsyncAuditRepository(Protocol):
 
     async def get(self, audit_event_id: str, /) -> AuditEvent | None:
         """Return the committed row *audit_event_id*; see `AuditRepository.get`."""
+        ...
+
+
+class AuditSource(AuditRepository, Protocol):
+    """
+    Reads the host's audit table from end to end, for a relay; most repositories are one.
+
+    A position is opaque text, unique for each row, and compared by the database alone. Rows become visible out of
+    order: whoever reads must come again. Nothing is held open between two calls.
+    """
+
+    def get_many(self, audit_event_ids: Sequence[str], /) -> Mapping[str, AuditEvent | UnreadableRowError]:
+        """
+        Return the committed rows that are there of *audit_event_ids*, by id.
+
+        A row that cannot be told as an `AuditEvent` is there as the error that says why.
+        """
+        ...
+
+    def head(self) -> str | None:
+        """Return the position of the last row that is there now, or ``None`` where there is none."""
+        ...
+
+    def scan(
+        self,
+        after: str | None,
+        limit: int,
+        *,
+        until: str | None = None,
+        actions: Sequence[str] = ("*",),
+        whole: bool = False,
+    ) -> Sequence[Found]:
+        """
+        Return up to *limit* committed rows in ascending order of their positions.
+
+        Args:
+            after: The position to begin behind; ``None``: begin with the first row.
+            limit: How many at most.
+            until: The position of the last row to return; ``None``: there is no end.
+            actions: Those of a `Route`; rows of other actions are left out.
+            whole: Whether to tell the events, and not only their ids and times.
+        """
+        ...
+
+    def count(self, *, after: str | None = None, until: str | None = None, actions: Sequence[str] = ("*",)) -> int:
+        """Return how many rows `scan` would return in all."""
+        ...
+
+
+class Ledger(Protocol):
+    """
+    Keeps what was delivered, beyond the life of any process. It is called from several threads, and after a fork.
+
+    Of two receipts of one event in one lane the later one stands only where
+
+    * the earlier one is of another event that had the same id: it is of an ``occurred_at`` that differs by more than a
+      second; the later one then begins the next generation;
+    * or both are of one generation, and the later one is a yes and the earlier one is none, or was ``RETRYABLE`` and
+      the later one comes from the holder of the lane's lease.
+    """
+
+    def create(self) -> None:
+        """
+        Make the tables, unless they are there.
+
+        Raises:
+            ConfigurationError: They are of a newer version of this library.
+        """
+        ...
+
+    def now(self) -> datetime:
+        """Return the time by the ledger's clock, which leases and retries go by."""
+        ...
+
+    def lane(self, source: str, forwarder: str, floor: datetime, /) -> Lane:
+        """Return the lane of that name, made with *floor* where it is not there yet."""
+        ...
+
+    def lanes(self) -> Sequence[Lane]:
+        """Return all lanes, in the order in which they were made."""
+        ...
+
+    def acquire(self, lane: int, owner: str, seconds: float, /) -> Lease | None:
+        """Return a lease of *lane* for *owner*, or ``None`` while somebody else has it."""
+        ...
+
+    def renew(self, lease: Lease, seconds: float, /) -> Lease | None:
+        """Return *lease* with *seconds* left to it from now on, or ``None`` where somebody else has the lane."""
+        ...
+
+    def release(self, lease: Lease, /) -> None:
+        """Let somebody else have the lane at once; of a lease that was lost already, nothing comes."""
+        ...
+
+    def block(self, lane: int, seconds: float | None, /) -> None:
+        """Open the lane's breaker for *seconds*, or close it."""
+        ...
+
+    def receipts(self, lane: int, audit_event_ids: Sequence[str], /) -> Mapping[str, Receipt]:
+        """Return the receipts of those events that have one, by id."""
+        ...
+
+    def record(
+        self, lane: int, receipts: Sequence[Receipt], lease: Lease | None = None, cursor: Cursor | None = None, /
+    ) -> bool:
+        """
+        Write *receipts*, each once, and *cursor* with them, in one transaction.
+
+        Returns:
+            Whether *lease*, where one was given, still held. Where it did not, each yes was written and nothing else.
+        """
+        ...
+
+    def due(self, lane: int, limit: int, /) -> Sequence[Receipt]:
+        """Return up to *limit* ``RETRYABLE`` receipts whose time has come, the longest due first."""
+        ...
+
+    def next_due(self, lane: int, /) -> datetime | None:
+        """Return when the next ``RETRYABLE`` one is due, be it past or to come."""
+        ...
+
+    def counts(self, lane: int, /) -> Mapping[State, int]:
+        """Return how many receipts there are in each state but ``COMPLETED``, without a look at those."""
+        ...
+
+    def page(self, lane: int, after: str, limit: int, states: Sequence[State] = ..., /) -> Sequence[Receipt]:
+        """Return up to *limit* receipts behind the id *after*, in the order of ids, byte by byte."""
+        ...
+
+    def attempts(self, lane: int, audit_event_id: str, /) -> Sequence[FailedAttempt]:
+        """Return the failed attempts of one event, in their order."""
+        ...
+
+    def cursors(self, lane: int, /) -> Mapping[str, Cursor]:
+        """Return the lane's cursors by name."""
         ...
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from sigra_forward import AuditEvent
 from sigra_forward.stores import InMemoryAuditRepository
-from sigra_forward.testing import AuditRepositoryContract, make_event
+from sigra_forward.testing import make_event
+from sigra_forward.testing.contracts._audit_source import AuditSourceContract
 
 
-class TestInMemoryAuditRepository(AuditRepositoryContract):
+class TestInMemoryAuditRepository(AuditSourceContract):
     """The contract."""
 
     @pytest.fixture(name="repository")

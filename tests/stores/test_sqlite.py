@@ -15,9 +15,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from sigra_forward import AuditEvent, ConfigurationError, JobArgs, perform
+from sigra_forward._source import Found
 from sigra_forward.errors import UnreadableRowError
 from sigra_forward.stores import SQLiteAuditRepository
-from sigra_forward.testing import AuditRepositoryContract, RecordingForwarder
+from sigra_forward.testing import RecordingForwarder
+from sigra_forward.testing.contracts._audit_source import AuditSourceContract
 from tests.support_parts import InThread, python, python_process
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -70,7 +72,7 @@ def read(host: Host, audit_event_id: str = "1", **options: object) -> AuditEvent
 # The contract, for ids of every kind
 
 
-class SQLiteContract(AuditRepositoryContract):
+class SQLiteContract(AuditSourceContract):
     """The contract over a table with all columns."""
 
     fields = tuple(set(AuditEvent.__annotations__) - {"source", "extra"})
@@ -920,3 +922,118 @@ def test_another_spelling_of_an_integer_is_not_found_where_ids_are_taken_for_tex
     repository.close()
 
     assert (True, None) == (found[0] is not None, found[1])
+
+
+# Reading the table in its order
+
+
+def scan_all(repository: SQLiteAuditRepository, limit: int = 1, **options: object) -> list[Found]:
+    """Read the whole table, page by page."""
+    found: list[Found] = []
+    while page := repository.scan(found[-1].position if found else None, limit, **options):
+        found += page
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize(
+    ("expected", "positions"),
+    [
+        pytest.param(["2", "1"], {"1": 20, "2": 3}, id="numbers"),
+        pytest.param(["2", "1", "3"], {"1": 0.1 + 0.2, "2": 0.3, "3": 1e300}, id="fractions"),
+        pytest.param(["2", "1"], {"1": "2026-02-01", "2": "2026-01-31 10:00"}, id="texts"),
+        pytest.param(["1", "2", "3", "4"], {"1": 99, "2": "1", "3": "a", "4": b"\x00"}, id="kinds"),
+        pytest.param(["1", "2", "3"], {"3": 1, "1": None, "2": None}, id="nulls"),
+        pytest.param(["1", "2"], {"1": None, "2": None}, id="nothing but nulls"),
+    ],
+)
+def test_rows_are_read_in_the_order_of_their_position(
+    host: Host, limit: int, expected: list[str], positions: dict[str, object]
+) -> None:
+    """Whatever is in the column, each row comes once, and a row without a position is not lost."""
+    host.run("CREATE TABLE audit_events (id TEXT, action TEXT, occurred_at TEXT, seq)")
+    for name, position in positions.items():
+        host.insert(id=name, seq=position)
+    with closing(SQLiteAuditRepository(host.path, position="seq")) as repository:
+        found = scan_all(repository, limit)
+        head = repository.head()
+
+        assert expected == [row.audit_event_id for row in found]
+        assert head == found[-1].position
+        for index, row in enumerate(found):
+            assert expected[: index + 1] == [
+                row.audit_event_id for row in repository.scan(None, 100, until=row.position)
+            ]
+            rest = repository.scan(row.position, 100, until=head)
+            assert expected[index + 1 :] == [row.audit_event_id for row in rest]
+
+
+def test_ids_in_bytes_break_ties_too(host: Host) -> None:
+    """A UUID that is stored as 16 bytes is a position's second part."""
+    host.run("CREATE TABLE audit_events (id BLOB, action TEXT, occurred_at TEXT)")
+    ids = [UUID(int=number) for number in range(1, 4)]
+    for uuid in ids:
+        host.insert(id=uuid.bytes)
+    with closing(SQLiteAuditRepository(host.path, id_type=UUID)) as repository:
+        assert list(map(str, ids)) == [row.audit_event_id for row in scan_all(repository)]
+
+
+def test_a_position_must_be_there(table: Host) -> None:
+    """A column that is not in the table is named, with those that are."""
+    with (
+        closing(SQLiteAuditRepository(table.path, position="seq")) as repository,
+        pytest.raises(ConfigurationError, match=r"has no column for position='seq'; it has id, action"),
+    ):
+        repository.head()
+
+
+@pytest.mark.parametrize(
+    ("says", "row"),
+    [
+        ("occurred_at", {"occurred_at": "yesterday"}),
+        ("action", {"action": None}),
+        ("metadata is no JSON", {"metadata": "{"}),
+        ("id", {"id": "x" * 256}),
+    ],
+)
+def test_a_row_that_cannot_be_told_stops_nothing(table: Host, says: str, row: dict[str, object]) -> None:
+    """It is found with the reason, and the rows behind it are found too."""
+    table.insert(**{"id": "1", **row})
+    table.insert(id="2", occurred_at="2027-01-01T00:00:00Z")
+    with closing(SQLiteAuditRepository(table.path, position="id")) as repository:
+        found = scan_all(repository, whole=True)
+        many = repository.get_many([row.audit_event_id for row in found])
+
+    broken = next(row for row in found if row.audit_event_id != "2")
+    assert ({"2"}, None) == ({row.audit_event_id for row in found if row.event}, broken.event)
+    assert says in str(broken.error)
+    assert [str(broken.error)] == [str(told) for told in many.values() if isinstance(told, UnreadableRowError)]
+
+
+def test_a_time_that_cannot_be_told_is_told_of_in_a_brief_scan(table: Host) -> None:
+    """The id alone is known then, and the reason."""
+    table.insert(occurred_at="yesterday")
+    with closing(SQLiteAuditRepository(table.path)) as repository:
+        (row,) = repository.scan(None, 10)
+
+    assert ("1", None) == (row.audit_event_id, row.occurred_at)
+    assert "occurred_at is not an ISO 8601" in str(row.error)
+
+
+def test_an_id_that_cannot_be_one_is_told_as_it_looks(host: Host) -> None:
+    """A row with junk for a UUID is found all the same."""
+    host.run("CREATE TABLE audit_events (id TEXT, action TEXT, occurred_at TEXT)")
+    host.insert(id="junk")
+    with closing(SQLiteAuditRepository(host.path, id_type=UUID)) as repository:
+        (row,) = repository.scan(None, 10, whole=True)
+
+    assert ("junk", None, True) == (row.audit_event_id, row.event, row.error is not None)
+
+
+def test_an_integer_column_finds_what_was_asked_for_alone(host: Host) -> None:
+    """SQLite takes "01" for 1 there, and we do not."""
+    host.run("CREATE TABLE audit_events (id INTEGER PRIMARY KEY, action TEXT, occurred_at TEXT)")
+    host.insert(id=1)
+    with closing(SQLiteAuditRepository(host.path)) as repository:
+        assert ["1"] == list(repository.get_many(["1", "01", " 1"]))
+        assert {} == repository.get_many(["01", " 1"])

@@ -13,6 +13,7 @@ import pytest
 
 from sigra_forward import ConfigurationError, State
 from sigra_forward._ledger import Receipt
+from sigra_forward.ports import Ledger
 from sigra_forward.stores._sql_ledger import SCHEMA_VERSION
 from sigra_forward.stores._sqlite_ledger import SQLiteLedger
 from sigra_forward.testing.contracts._ledger import LedgerContract
@@ -153,6 +154,7 @@ def test_a_child_process_has_connections_of_its_own(path: Path) -> None:
         from datetime import datetime, timezone
         from sigra_forward import State
         from sigra_forward._ledger import Receipt
+from sigra_forward.ports import Ledger
         from sigra_forward.stores._sqlite_ledger import SQLiteLedger
         ledger = SQLiteLedger({str(path)!r})
         ledger.create()
@@ -172,3 +174,10 @@ def test_a_child_process_has_connections_of_its_own(path: Path) -> None:
     )
 
     assert "100" == printed.strip()
+
+
+def test_it_is_a_ledger(ledger: SQLiteLedger) -> None:
+    """The type checker takes it for the port."""
+    port: Ledger = ledger
+
+    assert [] == port.lanes()

@@ -305,9 +305,10 @@ class LedgerContract:
         """Of several that come at once, one gets it."""
         taken: list[Lease | None] = []
 
-        run_in_threads(
-            [lambda owner=owner: taken.append(ask(ledger.acquire, lane, owner, 60)) for owner in map(str, range(8))]
-        )
+        def take(owner: str) -> None:
+            taken.append(ask(ledger.acquire, lane, owner, 60))
+
+        run_in_threads([partial(take, owner) for owner in map(str, range(8))])
 
         assert 1 == sum(lease is not None for lease in taken)
 
