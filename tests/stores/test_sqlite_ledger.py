@@ -154,7 +154,6 @@ def test_a_child_process_has_connections_of_its_own(path: Path) -> None:
         from datetime import datetime, timezone
         from sigra_forward import State
         from sigra_forward._ledger import Receipt
-from sigra_forward.ports import Ledger
         from sigra_forward.stores._sqlite_ledger import SQLiteLedger
         ledger = SQLiteLedger({str(path)!r})
         ledger.create()
