@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sigra_forward import ConfigurationError
-from sigra_forward.queues.adapter import DEFAULT_QUEUE, Binding, not_enqueued
+from sigra_forward.queues.adapter import BIND_LOCK, DEFAULT_QUEUE, Binding, not_enqueued
 from sigra_forward_oban._jobs import Insertion
 from sigra_forward_oban._settings import table
 from sigra_forward_oban._worker import register
@@ -69,17 +69,18 @@ class ObanQueue:
             ConfigurationError: It is bound already, or another ObanQueue of this Oban instance is; or a job may take
                 longer than Oban waits before it gives it to another worker.
         """
-        self._binding.bind(audit_forward)
-        try:
-            self._binding.require_rescue_after(
-                self._table.rescue_after,
-                self._binding.longest_run() + ACK_TIME,
-                "rescue_after, of Oban's lifeline and of ObanQueue,",
-            )
-            register(self._oban, self._binding)
-        except BaseException:
-            self._binding.unbind()
-            raise
+        with BIND_LOCK:
+            self._binding.bind(audit_forward)
+            try:
+                self._binding.require_rescue_after(
+                    self._table.rescue_after,
+                    self._binding.longest_run() + ACK_TIME,
+                    "rescue_after, of Oban's lifeline and of ObanQueue,",
+                )
+                register(self._oban, self._binding)
+            except BaseException:
+                self._binding.unbind()
+                raise
 
     def enqueue(self, args: JobArgs, /) -> None:
         """
@@ -111,12 +112,18 @@ class ObanQueue:
             The names of the forwarders that a job was made for.
 
         Raises:
-            EnqueueError: No job was made, and your transaction goes on as if nothing had been tried.
+            EnqueueError: No job was made, and your transaction goes on as if nothing had been tried; unless it had
+                failed before, or its connection is gone, and then the error says so. In a pipeline it is refused.
         """
         return enqueue_in(connection, self._binding, event, self._insert)
 
     async def aenqueue_in(self, connection: Any, event: AuditEvent) -> tuple[str, ...]:
-        """Put jobs into your own transaction as `enqueue_in` does, on an async connection or session of the same."""
+        """
+        Put jobs into your own transaction as `enqueue_in` does, on an async connection or session of the same.
+
+        Cancelled, it leaves your transaction to go on without the jobs, or, in its very last moment, with them. If it
+        is cancelled again before psycopg is done with the first time, psycopg closes your connection.
+        """
         return await aenqueue_in(connection, self._binding, event, self._insert)
 
     def _insert(self, connection: Any, args: JobArgs) -> Any:

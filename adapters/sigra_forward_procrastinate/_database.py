@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from asyncio import Task, create_task, wait
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -79,14 +80,30 @@ class AppsWay:
     def __init__(self, manager: JobManager) -> None:
         self._manager = manager
         self._caller = BoundedCaller()
+        self._calls: set[Task[object]] = set()
 
     def defer(self, args: JobArgs, queue: str) -> None:
         """Put a job onto *queue*."""
         self._caller.call(partial(_deferrer(self._manager, queue).defer, **args.to_dict()), ENQUEUE_TIMEOUT)
 
     async def adefer(self, args: JobArgs, queue: str) -> None:
-        """Put a job onto *queue*, on the loop that the app is open on."""
-        await _deferrer(self._manager, queue).defer_async(**args.to_dict())
+        """Put a job onto *queue*, on the loop that the app is open on, within 1.3 seconds."""
+        call: Task[object] = create_task(_deferrer(self._manager, queue).defer_async(**args.to_dict()))
+        self._calls.add(call)
+        call.add_done_callback(self._forget)
+        try:
+            done, _ = await wait({call}, timeout=ENQUEUE_TIMEOUT)
+        finally:
+            call.cancel()  # without waiting for it: psycopg asks the server first
+        if not done:
+            msg = f"it was not back after {ENQUEUE_TIMEOUT:g} s"
+            raise TimeoutError(msg)
+        call.result()
+
+    def _forget(self, call: Task[object]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # or asyncio would tell that nobody has looked at it
 
     def close(self) -> None:
         """Let the idle threads end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import wait_for
 from typing import TYPE_CHECKING, Any
 
 from croniter import croniter  # type: ignore[import-untyped]
@@ -10,7 +9,7 @@ from procrastinate import App
 from procrastinate.exceptions import AppNotOpen
 
 from sigra_forward import ConfigurationError
-from sigra_forward.queues.adapter import DEFAULT_QUEUE, ENQUEUE_TIMEOUT, Binding, not_enqueued, seconds
+from sigra_forward.queues.adapter import BIND_LOCK, DEFAULT_QUEUE, Binding, not_enqueued, seconds
 from sigra_forward_procrastinate._database import AppsWay, PrivateWay, adefer, defer, pool_of, way
 from sigra_forward_procrastinate._rescue import schedule_rescue
 from sigra_forward_procrastinate._settings import (
@@ -88,6 +87,10 @@ class ProcrastinateQueue:
             ConfigurationError: A ProcrastinateQueue of this app is bound already; a queue's name is too long; or
                 workers would be taken for dead between two heartbeats.
         """
+        with BIND_LOCK:
+            self._bind(audit_forward)
+
+    def _bind(self, audit_forward: AuditForward) -> None:
         if self._strategy.binding.is_bound:
             msg = "a ProcrastinateQueue of this app is bound to an AuditForward already: use one app for each"
             raise ConfigurationError(msg)
@@ -140,7 +143,7 @@ class ProcrastinateQueue:
         try:
             way = self._current_way()
             if isinstance(way, AppsWay):
-                await wait_for(way.adefer(args, queue), ENQUEUE_TIMEOUT)
+                await way.adefer(args, queue)
                 return
         except AppNotOpen:  # for this loop; it may be for threads
             pass
@@ -165,7 +168,8 @@ class ProcrastinateQueue:
             The names of the forwarders that a job was made for.
 
         Raises:
-            EnqueueError: No job was made, and your transaction goes on as if nothing had been tried.
+            EnqueueError: No job was made, and your transaction goes on as if nothing had been tried; unless it had
+                failed before, or its connection is gone, and then the error says so. In a pipeline it is refused.
         """
         queue_of = self._binding.queue_of
         return enqueue_in(
@@ -173,7 +177,12 @@ class ProcrastinateQueue:
         )
 
     async def aenqueue_in(self, connection: Any, event: AuditEvent) -> tuple[str, ...]:
-        """Put jobs into your own transaction as `enqueue_in` does, on psycopg's or SQLAlchemy's async connections."""
+        """
+        Put jobs into your own transaction as `enqueue_in` does, on psycopg's or SQLAlchemy's async connections.
+
+        Cancelled, it leaves your transaction to go on without the jobs, or, in its very last moment, with them. If it
+        is cancelled again before psycopg is done with the first time, psycopg closes your connection.
+        """
         queue_of = self._binding.queue_of
         return await aenqueue_in(
             connection, self._binding, event, lambda native, args: adefer(native, args, queue_of(args.forwarder))

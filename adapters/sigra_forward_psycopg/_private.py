@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from functools import partial
+from math import inf
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
 
-from sigra_forward.queues.adapter import BoundedCaller, forget_after_fork
+from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, BoundedCaller, forget_after_fork
 
-CONNECT_TIMEOUT = 0.7
-"""Seconds to connect in, the name's resolution included."""
-
-ANSWER_TIMEOUT = 0.6
-"""Seconds for one answer: a connect and a statement stay within the 1.5 seconds of an enqueue."""
+MAX_CONNECTIONS = 16
+"""Connections of one process to one database. A call that finds all of them in use waits for one."""
 
 _PARENTS_CONNECTIONS: list[object] = []
 
@@ -36,28 +36,29 @@ class PrivatePostgres:
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = {"connect_timeout": 2, **options, "autocommit": True}
         self._idle: list[_InTime] = []
+        self._free = _places()
         self._caller = BoundedCaller()
         forget_after_fork(self)
 
     def run(self, function: Callable[[psycopg.Connection[Any]], T]) -> T:
         """
-        Return what *function* makes of a connection. It may be called twice.
+        Return what *function* makes of a connection, within `ENQUEUE_TIMEOUT` in all. It may be called twice.
 
         Raises:
-            TimeoutError: No connection, or no answer, came in time.
+            TimeoutError: No connection, or not all the answers, came in time.
             Exception: What psycopg or *function* raised.
         """
-        connection = self._taken()
-        if connection is not None:
-            try:
-                return self._used(connection, function)
-            except Exception:
-                if not connection.was_broken:
-                    raise
-                self._drop_idle()  # gone stale, as this one was: the server was restarted since
-        while (connection := self._taken()) is None:
-            self._caller.call(partial(self._open, self._idle), CONNECT_TIMEOUT)
-        return self._used(connection, function)
+        until = monotonic() + ENQUEUE_TIMEOUT
+        free = self._free
+        try:
+            place = free.get(timeout=ENQUEUE_TIMEOUT)
+        except Empty:
+            msg = f"all {MAX_CONNECTIONS} connections are in use"
+            raise TimeoutError(msg) from None
+        try:
+            return self._run(function, until)
+        finally:
+            free.put(place)
 
     def close(self) -> None:
         """Close the connections that are not in use. A later `run` opens one anew."""
@@ -68,9 +69,21 @@ class PrivatePostgres:
     def forget(self) -> None:
         """Leave the parent process its connections."""
         _PARENTS_CONNECTIONS.append(self._idle)
-        self._idle = []
+        self._idle, self._free = [], _places()
 
-    def _used(self, connection: _InTime, function: Callable[[psycopg.Connection[Any]], T]) -> T:
+    def _run(self, function: Callable[[psycopg.Connection[Any]], T], until: float) -> T:
+        connection = self._taken()
+        if connection is not None:
+            try:
+                return self._used(connection, function, until)
+            except Exception:
+                if not connection.was_broken:
+                    raise
+                self._drop_idle()  # gone stale, as this one was: the server was restarted since
+        return self._used(self._opened(until), function, until)
+
+    def _used(self, connection: _InTime, function: Callable[[psycopg.Connection[Any]], T], until: float) -> T:
+        connection.until = until
         try:
             answer = function(connection)
         except BaseException:
@@ -90,36 +103,63 @@ class PrivatePostgres:
         except IndexError:
             return None
 
-    def _open(self, idle: list[_InTime]) -> None:
+    def _opened(self, until: float) -> _InTime:
+        """Return a new connection. One that opens too late is kept for whoever comes next."""
+        opening: Future[_InTime] = Future()
+        idle = self._idle
+        try:
+            self._caller.call(partial(self._open, opening, idle), max(0.0, until - monotonic()))
+        except BaseException:
+            if not opening.cancel():  # it has opened this very moment
+                self._keep(opening.result(), idle)
+            raise
+        return opening.result()
+
+    def _open(self, opening: Future[_InTime], idle: list[_InTime]) -> None:
         connection = _InTime.connect(**self._options)
-        if idle is self._idle:
+        if opening.set_running_or_notify_cancel():
+            opening.set_result(connection)
+        else:
+            self._keep(connection, idle)
+
+    def _keep(self, connection: _InTime, idle: list[_InTime]) -> None:
+        if idle is self._idle and len(idle) < self._free.qsize():
             idle.append(connection)
         else:
             connection.close()
 
 
 class _InTime(psycopg.Connection[Any]):
-    """A connection whose every wait for the server ends in time."""
+    """A connection that waits for its server until a moment that is set for it, and no longer."""
+
+    until = inf
+    """When `monotonic` says so."""
 
     was_broken = False
     """Whether the server had closed it, when it was closed here."""
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
-        """Wait as psycopg does, but no longer than `ANSWER_TIMEOUT`."""
-        return super().wait(_ending(gen, monotonic() + ANSWER_TIMEOUT), *args, **options)
+        """Wait as psycopg does, which looks up ten times a second, until `until`."""
+        return super().wait(_ending(gen, self.until), *args, **options)
+
+
+def _places() -> SimpleQueue[None]:
+    """Return what there is one of for each connection that may be in use."""
+    places: SimpleQueue[None] = SimpleQueue()
+    for _ in range(MAX_CONNECTIONS):
+        places.put(None)
+    return places
 
 
 def _ending(gen: Generator[Any, Any, T], until: float) -> Generator[Any, Any, T]:
-    """Pass on what psycopg's own waiting asks and is told; being told of nothing, look at the time."""
+    """Pass on what psycopg's own waiting asks and is told, until it is too late; then ask nothing more."""
+    told = None
     try:
-        wanted = next(gen)
-        while True:
-            ready = yield wanted
-            if not ready and monotonic() > until:
-                gen.close()
-                msg = f"no answer from PostgreSQL after {ANSWER_TIMEOUT:g} s"
-                raise TimeoutError(msg)
-            wanted = gen.send(ready)
+        while monotonic() < until:
+            told = yield gen.send(told)
     except StopIteration as end:
         answer: T = end.value
         return answer
+    gen.close()
+    msg = f"no answer from PostgreSQL within {ENQUEUE_TIMEOUT:g} s"
+    raise TimeoutError(msg)

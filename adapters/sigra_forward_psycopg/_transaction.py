@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from inspect import iscoroutinefunction
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from sigra_forward import AuditEvent, ConfigurationError, EnqueueError, JobArgs
 from sigra_forward.queues.adapter import Binding
@@ -25,18 +27,14 @@ def unwrapped(connection: Any) -> psycopg.Connection[Any]:
             Django's ``connection``.
 
     Raises:
-        EnqueueError: There is none below it.
+        EnqueueError: There is none below it, or it cannot connect.
     """
-    found = connection
-    if hasattr(found, "get_bind"):  # SQLAlchemy's Session
-        found = found.connection()
-    if hasattr(found, "ensure_connection"):  # Django's
-        found.ensure_connection()
-        found = found.connection
-    else:
-        found = _driver_connection(getattr(found, "connection", found))
+    try:
+        found = _below(connection)
+    except Exception as exc:
+        raise EnqueueError(_no_connection(connection, exc)) from exc
     if not isinstance(found, psycopg.Connection):
-        raise EnqueueError(_refusal(connection, "psycopg.Connection"))
+        raise EnqueueError(_refusal(connection, "psycopg.Connection", ", or Django's connection"))
     return found
 
 
@@ -49,13 +47,12 @@ async def aunwrapped(connection: Any) -> psycopg.AsyncConnection[Any]:
             ``postgresql+psycopg``.
 
     Raises:
-        EnqueueError: There is none below it.
+        EnqueueError: There is none below it, or it cannot connect.
     """
-    found = connection
-    if hasattr(found, "get_bind"):  # SQLAlchemy's AsyncSession
-        found = await found.connection()
-    if hasattr(found, "get_raw_connection"):  # its AsyncConnection
-        found = _driver_connection(await found.get_raw_connection())
+    try:
+        found = await _abelow(connection)
+    except Exception as exc:
+        raise EnqueueError(_no_connection(connection, exc)) from exc
     if not isinstance(found, psycopg.AsyncConnection):
         raise EnqueueError(_refusal(connection, "psycopg.AsyncConnection"))
     return found
@@ -67,8 +64,10 @@ def savepoint(connection: psycopg.Connection[Any]) -> Iterator[None]:
     Do something in the transaction of *connection* whose failure the transaction outlives.
 
     Raises:
-        EnqueueError: There is no transaction, it has failed already, or what was done in it failed.
+        EnqueueError: There is no transaction, it has failed already, or it is in a pipeline, where what fails takes
+            with it all that follows; or what was done in it failed.
     """
+    _refuse_pipeline(connection)
     try:
         connection.execute(_BEGIN)
     except Exception as exc:
@@ -76,18 +75,21 @@ def savepoint(connection: psycopg.Connection[Any]) -> Iterator[None]:
     try:
         yield
     except BaseException as exc:
-        with suppress(psycopg.Error):  # the connection may be what failed
-            connection.execute(_UNDO)
-            connection.execute(_END)
+        _undo(connection)
         if isinstance(exc, Exception):
             raise EnqueueError(_failed(exc, connection)) from exc
         raise
-    connection.execute(_END)
+    try:
+        connection.execute(_END)
+    except Exception as exc:
+        _undo(connection)
+        raise EnqueueError(_failed(exc, connection)) from exc
 
 
 @asynccontextmanager
 async def asavepoint(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:
     """Do something in the transaction of *connection* as `savepoint` does."""
+    _refuse_pipeline(connection)
     try:
         await connection.execute(_BEGIN)
     except Exception as exc:
@@ -95,13 +97,15 @@ async def asavepoint(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[
     try:
         yield
     except BaseException as exc:
-        with suppress(psycopg.Error):
-            await connection.execute(_UNDO)
-            await connection.execute(_END)
+        await _aundo(connection)
         if isinstance(exc, Exception):
             raise EnqueueError(_failed(exc, connection)) from exc
         raise
-    await connection.execute(_END)
+    try:
+        await connection.execute(_END)
+    except Exception as exc:
+        await _aundo(connection)
+        raise EnqueueError(_failed(exc, connection)) from exc
 
 
 def enqueue_in(
@@ -120,7 +124,7 @@ def enqueue_in(
         The names of the forwarders that a job was made for.
 
     Raises:
-        EnqueueError: No job was made; the transaction goes on.
+        EnqueueError: No job was made; the transaction goes on, where it has not failed by itself.
     """
     jobs = _jobs_of(binding, event)
     native = unwrapped(connection)
@@ -152,14 +156,57 @@ def _jobs_of(binding: Binding, event: AuditEvent) -> list[JobArgs]:
         raise EnqueueError(str(exc)) from exc
 
 
+def _below(connection: Any) -> Any:
+    found = connection
+    if hasattr(found, "get_raw_connection"):  # SQLAlchemy's AsyncConnection, and not for us
+        return found
+    if hasattr(found, "get_bind") and not iscoroutinefunction(found.connection):  # its Session
+        found = found.connection()
+    if hasattr(found, "ensure_connection"):  # Django's
+        found.ensure_connection()
+        return found.connection
+    return _driver_connection(getattr(found, "connection", found))
+
+
+async def _abelow(connection: Any) -> Any:
+    found = connection
+    if hasattr(found, "get_bind") and iscoroutinefunction(found.connection):  # SQLAlchemy's AsyncSession
+        found = await found.connection()
+    if hasattr(found, "get_raw_connection"):  # its AsyncConnection
+        found = _driver_connection(await found.get_raw_connection())
+    return found
+
+
 def _driver_connection(pooled: Any) -> Any:
     return getattr(pooled, "driver_connection", None) or pooled
 
 
-def _refusal(connection: object, wanted: str) -> str:
+def _refuse_pipeline(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+    if connection.pgconn.pipeline_status:
+        msg = "nothing was enqueued, because the connection is in pipeline mode: do it before the pipeline, or after it"
+        raise EnqueueError(msg)
+
+
+def _undo(connection: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.Error):  # the connection may be what failed
+        connection.execute(_UNDO)
+        connection.execute(_END)
+
+
+async def _aundo(connection: psycopg.AsyncConnection[Any]) -> None:
+    with suppress(psycopg.Error):
+        await connection.execute(_UNDO)
+        await connection.execute(_END)
+
+
+def _no_connection(connection: object, exc: Exception) -> str:
+    return f"nothing was enqueued, because the {type(connection).__name__} gave no connection: {type(exc).__name__}"
+
+
+def _refusal(connection: object, wanted: str, besides: str = "") -> str:
     return (
         f"there is no {wanted} below a {type(connection).__name__}: pass one, or SQLAlchemy's session or connection "
-        f"on postgresql+psycopg"
+        f"on postgresql+psycopg{besides}"
     )
 
 
@@ -168,5 +215,10 @@ def _no_transaction(exc: Exception) -> str:
 
 
 def _failed(exc: Exception, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> str:
-    fate = "is gone with its connection" if connection.closed else "goes on"
+    if connection.closed:
+        fate = "is gone with its connection"
+    elif connection.info.transaction_status == TransactionStatus.INTRANS:
+        fate = "goes on"
+    else:
+        fate = "has failed"
     return f"the job was not enqueued, and the transaction {fate}: {type(exc).__name__}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ from sigra_forward import AuditEvent, AuditForward, Dispatch, EnqueueError, Rout
 from sigra_forward.stores import InMemoryAuditRepository
 from sigra_forward.testing import RecordingForwarder, make_event
 from sigra_forward_oban import ObanQueue
-from tests.adapters.support_oban import execute, row, rows, shop
+from tests.adapters.support_oban import PATIENCE, execute, row, rows, shop
 
 SYNC = ["psycopg", "session", "connection"]
 ASYNC = ["async psycopg", "async session", "async connection"]
@@ -103,6 +104,25 @@ async def acommit(
     return answer
 
 
+async def cancel(kind: str, dsn: str, queue: ObanQueue, before: AuditEvent, after: AuditEvent) -> None:
+    """Cancel a call in a transaction, while it waits for a lock, and write a row before it and one after it."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with aopened(kind, dsn) as connection:
+        await connection.execute(sql(kind, INSERT.format(before.id)))
+        with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as watch:
+            other.execute("LOCK TABLE oban_jobs")
+            call = asyncio.create_task(queue.aenqueue_in(connection, before))
+            until = monotonic() + PATIENCE
+            while not watch.execute(waiting).fetchall():
+                assert monotonic() < until, "the call does not wait for the lock"
+                await asyncio.sleep(0.02)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        await connection.execute(sql(kind, INSERT.format(after.id)))
+        await connection.commit()
+
+
 def committed(dsn: str, event: AuditEvent) -> bool:
     """Tell whether the host's own row is there."""
     with psycopg.connect(dsn) as db:
@@ -152,6 +172,28 @@ class TestTransaction:
             answer = commit(kind, dsn, host.queue, event, autocommit=True)
 
         assert "the job needs a transaction that is open and has not failed: NoActiveSqlTransaction" == str(answer)
+        assert event.id not in str(rows(dsn))
+
+    @pytest.mark.parametrize("kind", ASYNC)
+    def test_a_call_that_is_cancelled_leaves_the_transaction_as_it_was(self, dsn: str, kind: str) -> None:
+        """A host that gives up in the midst of it goes on with its own rows, and there is no job."""
+        before, after = make_event(), make_event()
+        with shop(dsn, siem=RecordingForwarder()) as host:
+            asyncio.run(cancel(kind, dsn, host.queue, before, after))
+
+        assert [True, True] == [committed(dsn, before), committed(dsn, after)]
+        assert before.id not in str(rows(dsn))
+
+    def test_a_pipeline_gets_no_job(self, dsn: str) -> None:
+        """There a failure would take the host's own rows with it: it is refused, and they are committed."""
+        event = make_event()
+        refused = pytest.raises(EnqueueError, match=r"^nothing was enqueued, .* pipeline")
+        sink = RecordingForwarder()
+        with shop(dsn, siem=sink) as host, psycopg.connect(dsn) as connection, connection.pipeline(), refused:
+            connection.execute(INSERT.format(event.id))
+            host.queue.enqueue_in(connection, event)
+
+        assert committed(dsn, event)
         assert event.id not in str(rows(dsn))
 
     def test_a_transaction_that_has_failed_gets_no_job(self, dsn: str) -> None:

@@ -45,6 +45,7 @@ from sigra_forward.testing import (
     QueueWorkerContract,
     RecordingForwarder,
     RecordingTelemetry,
+    TCPProxy,
     make_event,
 )
 from sigra_forward.testing.contracts import Ended, Rig
@@ -409,6 +410,35 @@ class TestTransactions:
         assert [] == shop.jobs(event)
 
 
+@pytest.mark.parametrize("kind", ASYNC, ids=lambda kind: kind.__name__[1:])
+def test_a_call_that_is_cancelled_leaves_the_transaction_as_it_was(kind: Any, shop: Shop) -> None:
+    """A host that gives up in the midst of it goes on with its own rows, and there is no job."""
+    before, after = make_event(), make_event()
+
+    async def use() -> None:
+        async with kind(shop.conninfo, autocommit=False) as (connection, execute):
+            await execute(_own_row(before))
+            with psycopg.connect(shop.conninfo) as other:
+                other.execute("LOCK TABLE procrastinate_jobs")
+                call = asyncio.create_task(shop.queue.aenqueue_in(connection, before))
+                until = monotonic() + 10
+                while not shop.db.execute(WAITING).fetchall():
+                    assert monotonic() < until
+                    await asyncio.sleep(0.02)
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+            await execute(_own_row(after))
+            await connection.commit()
+
+    asyncio.run(use())
+
+    assert [True, True, []] == [shop.has_row(before), shop.has_row(after), shop.jobs(before)]
+
+
+WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
 def test_a_job_of_a_transaction_is_run(shop: Shop) -> None:
     """From the row to the sinks: a worker runs what was committed, and nothing was told before."""
     event = shop.repository.add(make_event())
@@ -482,8 +512,11 @@ def test_a_connection_that_is_gone_is_an_enqueue_error(shop: Shop) -> None:
             shop.queue.enqueue_in(connection, make_event())
 
 
+OTHERS = "or SQLAlchemy's session or connection on postgresql+psycopg, or Django's connection"
+
+
 def test_django(database: str, workers: Path) -> None:
-    """On Django's own app and its own connection: dispatch, commit, rollback, failure, no transaction, a worker."""
+    """On Django's own app and its own connection: dispatch, commit, rollback, failure, no transaction, no server, a worker."""
     pytest.importorskip("django")
     script = workers / "procrastinate_django.py"
 
@@ -495,6 +528,8 @@ def test_django(database: str, workers: Path) -> None:
         "rolled back: ('siem',) 0 jobs, 0 rows",
         "failed: UndefinedObject 0 jobs, 1 row",
         "autocommit: NoActiveSqlTransaction 0 jobs, 0 rows",
+        "down: nothing was enqueued, because the DatabaseWrapper gave no connection: OperationalError",
+        f"lite: there is no psycopg.Connection below a DatabaseWrapper: pass one, {OTHERS}",
         "run: 2",
     ]
     assert (expected, 0) == (done.stdout.splitlines(), done.returncode), done.stderr
@@ -595,6 +630,35 @@ def test_what_only_the_app_can_do_it_does(database: str, shop: Shop) -> None:
     other.close()
 
     assert (1, True) == (_count(shop), bool(configured))
+
+
+def test_the_apps_own_way_is_given_up_on_in_time(database: str, shop: Shop, postgres_server: tuple[str, int]) -> None:
+    """A server that is frozen is waited for no longer on the loop that the app is open on than on a thread."""
+
+    async def configure(connection: Any) -> None:
+        """Have the app's own way taken."""
+
+    async def enqueue() -> list[float]:
+        took = []
+        async with other.app.open_async():
+            await other.queue.aenqueue(JobArgs("siem", "1"))
+            proxy.freeze()
+            for _ in range(3):
+                began = monotonic()
+                with pytest.raises(EnqueueError, match="in time"):
+                    await other.queue.aenqueue(JobArgs("siem", "2"))
+                took.append(monotonic() - began)
+            proxy.resume()
+            await other.queue.aenqueue(JobArgs("siem", "3"))
+        return took
+
+    with TCPProxy(*postgres_server) as proxy:
+        conninfo = psycopg.conninfo.make_conninfo(database, host="127.0.0.1", port=proxy.port)
+        other = Shop(database, PsycopgConnector(conninfo=conninfo, configure=configure))
+        took = asyncio.run(enqueue())
+        other.close()
+
+    assert max(took) <= 1.5
 
 
 def test_a_connector_in_memory_is_used(shop: Shop) -> None:
@@ -791,6 +855,48 @@ def test_the_workers_loop_is_left_alone(shop: Shop) -> None:
     assert (True, "succeeded") == (gate.was_opened, shop.job(number)[0])
 
 
+class Overrunning:
+    """A sync forwarder that takes more than twice its deadline, until it is called again; counts itself at work."""
+
+    deadline = 0.1
+
+    def __init__(self) -> None:
+        self._lock, self.again = threading.Lock(), threading.Event()
+        self._at_work = self._calls = self.most_at_once = 0
+
+    def forward(self, event: AuditEvent) -> None:
+        with self._lock:
+            self._calls += 1
+            self._at_work += 1
+            self.most_at_once = max(self.most_at_once, self._at_work)
+        if self._calls > 1:
+            self.again.set()
+        self.again.wait(10)
+        with self._lock:
+            self._at_work -= 1
+
+
+@pytest.mark.xfail(strict=True, reason="nothing breaks into a thread: a sync call that is given up on goes on")
+def test_a_run_that_is_given_up_on_is_over_before_the_next(database: str, shop: Shop) -> None:
+    """A sync forwarder that takes more than twice its deadline is not at work twice at once."""
+    other, sink, repository = (
+        App(connector=PsycopgConnector(conninfo=database)),
+        Overrunning(),
+        InMemoryAuditRepository(),
+    )
+    queue = ProcrastinateQueue(other, queue="late")
+    event = repository.add(make_event())
+    with AuditForward(repository, {"late": Route(sink, policy=RetryPolicy(2, backoff=lambda _: 0))}, queue=queue):
+        queue.enqueue(JobArgs("late", event.id))
+        until = monotonic() + 10
+        while not sink.again.is_set() and monotonic() < until:
+            other.run_worker(queues=["late"], wait=False, install_signal_handlers=False, listen_notify=False)
+
+    statement = "SELECT status::text FROM procrastinate_jobs WHERE task_name = %s"
+    assert [("succeeded",)] == shop.db.execute(statement, (TASK_NAME,)).fetchall()
+    assert 1 == sink.most_at_once
+
+
 # What needs no database.
 
 
@@ -858,6 +964,37 @@ def test_one_app_is_bound_once() -> None:
 
     with pytest.raises(ConfigurationError, match=r"^a ProcrastinateQueue of this app is bound"):
         bind(ProcrastinateQueue(shop))
+
+
+def test_of_two_threads_one_binds() -> None:
+    """While one thread binds, another that would bind the same app waits, and is refused as any second one is."""
+    shop = app()
+    first, second = ProcrastinateQueue(shop), ProcrastinateQueue(shop)
+    bound: list[AuditForward] = []
+    refused: list[str] = []
+
+    def bind_it(queue: ProcrastinateQueue) -> None:
+        try:
+            bound.append(bind(queue))
+        except ConfigurationError as exc:
+            refused.append(str(exc))
+
+    other = threading.Thread(target=bind_it, args=(first,))
+
+    class Meanwhile(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            """Have the other thread come in the midst of it."""
+            self.get = super().get  # type: ignore[method-assign]
+            other.start()
+            other.join(0.2)
+            return default
+
+    shop.worker_defaults = Meanwhile()
+    bind_it(second)
+    other.join(10)
+
+    assert (1, 1) == (len(bound), len(refused))
+    assert refused[0].startswith("a ProcrastinateQueue of this app is bound to an AuditForward already")
 
 
 @pytest.mark.parametrize("name", [TASK_NAME, RESCUE_NAME])

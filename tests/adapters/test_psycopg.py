@@ -8,7 +8,9 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +21,7 @@ psycopg = pytest.importorskip("psycopg")
 from sigra_forward import EnqueueError
 from sigra_forward.testing import TCPProxy
 from sigra_forward.testing.contracts import within
+from sigra_forward.testing.contracts._hostile import run_in_threads
 from sigra_forward_psycopg import PrivatePostgres, asavepoint, aunwrapped, savepoint, unwrapped
 
 BUDGET = 1.5
@@ -125,6 +128,56 @@ def test_a_resolver_that_hangs_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -
     private.close()
 
 
+def test_all_that_is_waited_for_is_within_one_deadline(private: PrivatePostgres, proxy: TCPProxy) -> None:
+    """A connection that goes stale late, a connect and an answer that are slow share the one budget."""
+
+    def ask(connection: Any) -> None:
+        proxy.freeze()
+        ping(connection)
+
+    private.run(ping)
+    lags = [threading.Timer(0.5, proxy.cut), threading.Timer(1.0, proxy.resume)]
+    for lag in lags:
+        lag.start()
+
+    with pytest.raises(TimeoutError):
+        within(BUDGET, private.run, ask)
+    for lag in lags:
+        lag.join()
+
+
+def test_however_often_it_is_asked_there_is_one_deadline(private: PrivatePostgres) -> None:
+    """Answers that each come soon enough do not add up to more than the budget."""
+
+    def ask(connection: Any) -> None:
+        while True:
+            connection.execute("SELECT pg_sleep(0.3)")
+
+    with pytest.raises(TimeoutError):
+        within(BUDGET, private.run, ask)
+
+
+def test_a_connection_that_opens_too_late_serves_the_next_call(
+    proxy: TCPProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a name takes longer to resolve than a call may, a later call works all the same."""
+    back, resolve = threading.Event(), socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: back.wait() and resolve(*args, **options))
+    private = PrivatePostgres({"host": "localhost", "port": proxy.port, "user": "postgres", "dbname": "postgres"})
+    with pytest.raises(TimeoutError):
+        within(BUDGET, private.run, ping)
+    back.set()
+    until = monotonic() + 10
+    while not private._idle:
+        assert monotonic() < until
+        sleep(0.01)
+    back.clear()
+
+    assert private.run(ping)
+    back.set()
+    private.close()
+
+
 def test_a_connection_is_used_again(private: PrivatePostgres) -> None:
     """One call after the other goes out on the same connection, each committed by itself."""
     pids = {private.run(ping) for _ in range(5)}
@@ -150,6 +203,43 @@ def test_each_thread_has_a_connection(private: PrivatePostgres) -> None:
 
     assert 4 == len(set(pids))
     assert private.run(ping) in pids
+
+
+def test_there_are_sixteen_connections_at_most(private: PrivatePostgres) -> None:
+    """A seventeenth call waits for one of them within its own budget, and has it when it is free."""
+    leave, inside, pids = threading.Event(), threading.Semaphore(0), []
+
+    def stay(connection: Any) -> None:
+        pids.append(ping(connection))
+        inside.release()
+        leave.wait(10)
+
+    threads = [threading.Thread(target=private.run, args=(stay,)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert inside.acquire(timeout=10)
+
+    with pytest.raises(TimeoutError, match="16 connections are in use"):
+        within(BUDGET, private.run, ping)
+    leave.set()
+
+    assert private.run(ping) in pids
+    for thread in threads:
+        thread.join(10)
+
+
+def test_a_burst_is_served_by_sixteen_connections(private: PrivatePostgres) -> None:
+    """However many threads call at once, each is served, and no more than sixteen connections are ever opened."""
+    pids = set()
+
+    def call() -> None:
+        for _ in range(5):
+            pids.add(private.run(ping))
+
+    run_in_threads([call] * 60)
+
+    assert 1 <= len(pids) <= 16
 
 
 def test_closed_it_opens_anew(private: PrivatePostgres) -> None:
@@ -274,6 +364,33 @@ def test_an_order_to_the_process_passes_when_the_connection_has_died(connection:
         raise KeyboardInterrupt
 
 
+def test_what_cannot_be_kept_is_told(connection: Any) -> None:
+    """A connection that dies at the very end of it is an EnqueueError too."""
+    with pytest.raises(EnqueueError, match=r"is gone with its connection: \w+$"), savepoint(connection):
+        write(connection, 1)
+        with psycopg.connect(connection.info.dsn) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+
+
+def test_what_cannot_be_kept_is_undone(connection: Any) -> None:
+    """A savepoint that its own contents have ended cannot be kept: the error does not say that all is well."""
+    failed = pytest.raises(EnqueueError, match=r"^the job was not enqueued, and the transaction has failed: ")
+    with failed, savepoint(connection):
+        connection.execute("RELEASE SAVEPOINT sigra_forward_enqueue")
+
+
+def test_a_pipeline_is_refused(connection: Any) -> None:
+    """What fails in a pipeline takes all that follows with it: nothing is sent there, and it goes on to its end."""
+    with connection.pipeline():
+        write(connection, 1)
+        with pytest.raises(EnqueueError, match=r"^nothing was enqueued, .* pipeline"), savepoint(connection):
+            write(connection, 2)
+        write(connection, 3)
+    connection.commit()
+
+    assert [1, 3] == rows(connection)
+
+
 def test_one_may_follow_another(connection: Any) -> None:
     """Within one transaction, and within the host's own savepoints."""
     with connection.transaction():
@@ -285,7 +402,7 @@ def test_one_may_follow_another(connection: Any) -> None:
 
 
 def test_the_same_awaited(postgres_server: tuple[str, int]) -> None:
-    """`asavepoint` keeps what goes well, undoes what fails, passes on a cancellation, and wants a transaction."""
+    """`asavepoint` keeps what goes well, undoes what fails, passes on a cancellation, and wants a transaction, no pipeline."""
 
     async def use() -> list[int]:
         async with await psycopg.AsyncConnection.connect(conninfo(postgres_server)) as connection:
@@ -300,7 +417,15 @@ def test_the_same_awaited(postgres_server: tuple[str, int]) -> None:
                 async with asavepoint(connection):
                     await write(connection, 3)
                     raise asyncio.CancelledError
+            async with connection.pipeline():
+                with pytest.raises(EnqueueError, match=r"^nothing was enqueued, .* pipeline"):
+                    async with asavepoint(connection):
+                        await write(connection, 5)
             await connection.commit()
+            with pytest.raises(EnqueueError, match="the transaction has failed: "):
+                async with asavepoint(connection):
+                    await connection.execute("RELEASE SAVEPOINT sigra_forward_enqueue")
+            await connection.rollback()
             await connection.set_autocommit(True)
             with pytest.raises(EnqueueError, match="a transaction that is open"):
                 async with asavepoint(connection):
@@ -343,6 +468,158 @@ def test_what_is_no_connection_is_refused(wrong: object) -> None:
         unwrapped(wrong)
     with pytest.raises(EnqueueError, match=rf"psycopg.AsyncConnection below a {type(wrong).__name__}: pass"):
         asyncio.run(aunwrapped(wrong))
+
+
+TAKEN = r"SQLAlchemy's session or connection on postgresql\+psycopg"
+
+
+@pytest.mark.parametrize("kind", ["bare", "connection", "session"])
+def test_psycopg2_is_refused(postgres_server: tuple[str, int], kind: str) -> None:
+    """Its connections, bare or SQLAlchemy's, are not what is wanted, and the error says what is."""
+    psycopg2 = pytest.importorskip("psycopg2")
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    from sqlalchemy.orm import Session
+
+    dsn = conninfo(postgres_server)
+    engine = sqlalchemy.create_engine(dsn.replace("postgresql:", "postgresql+psycopg2:"), poolclass=sqlalchemy.NullPool)
+    make = {"bare": partial(psycopg2.connect, dsn), "connection": engine.connect, "session": partial(Session, engine)}
+    given = make[kind]()
+
+    with pytest.raises(EnqueueError, match=TAKEN):
+        unwrapped(given)
+    given.close()
+
+
+@pytest.mark.parametrize("kind", ["bare", "connection", "session"])
+def test_asyncpg_is_refused(postgres_server: tuple[str, int], kind: str) -> None:
+    """The same, awaited."""
+    asyncpg = pytest.importorskip("asyncpg")
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+    dsn = conninfo(postgres_server)
+    url = dsn.replace("postgresql:", "postgresql+asyncpg:")
+
+    async def refuse() -> None:
+        engine = create_async_engine(url, poolclass=sqlalchemy.NullPool)
+        given = {"bare": lambda: None, "connection": engine.connect, "session": partial(AsyncSession, engine)}[kind]()
+        given = given or await asyncpg.connect(dsn)
+        if kind == "connection":
+            await given.start()
+        try:
+            with pytest.raises(EnqueueError, match=TAKEN):
+                await aunwrapped(given)
+            with pytest.raises(EnqueueError, match=TAKEN):
+                unwrapped(given)
+        finally:
+            await given.close()
+
+    asyncio.run(refuse())
+
+
+def test_a_session_of_the_other_kind_is_refused(postgres_server: tuple[str, int]) -> None:
+    """One that is to be awaited is not for the sync call, nor the other way round; neither is set to work."""
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
+    from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+    url = conninfo(postgres_server).replace("postgresql:", "postgresql+psycopg:")
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    async_engine = create_async_engine(url, poolclass=sqlalchemy.NullPool)
+    scoped = async_scoped_session(async_sessionmaker(async_engine), lambda: None)
+
+    for given in (AsyncSession(async_engine), scoped, async_engine.connect()):
+        with pytest.raises(EnqueueError, match=TAKEN):
+            unwrapped(given)
+    session = Session(engine)
+    for given in (session, scoped_session(sessionmaker(engine))):
+        with pytest.raises(EnqueueError, match=TAKEN):
+            asyncio.run(aunwrapped(given))
+    assert not session.in_transaction()
+    with engine.connect() as given, pytest.raises(EnqueueError, match=TAKEN):
+        asyncio.run(aunwrapped(given))
+
+
+@contextmanager
+def closed(engine: Any) -> Iterator[Any]:
+    """Give a connection of SQLAlchemy's that is closed."""
+    with engine.connect() as given:
+        pass
+    yield given
+
+
+@contextmanager
+def failed(engine: Any) -> Iterator[Any]:
+    """Give a session whose flush has failed."""
+    from sqlalchemy import Column, Integer, MetaData, Table
+    from sqlalchemy.orm import Session, registry
+
+    class Row:
+        pass
+
+    mappers = registry()
+    mappers.map_imperatively(Row, Table("nowhere_to_be_found", MetaData(), Column("id", Integer, primary_key=True)))
+    with Session(engine) as given:
+        given.add(Row())
+        with pytest.raises(Exception, match="UndefinedTable"):
+            given.flush()
+        yield given
+    mappers.dispose()
+
+
+@contextmanager
+def unreachable(engine: Any) -> Iterator[Any]:
+    """Give a session whose database is down."""
+    import sqlalchemy
+    from sqlalchemy.orm import Session
+
+    with Session(sqlalchemy.create_engine("postgresql+psycopg://postgres@127.0.0.1:1/x")) as given:
+        yield given
+
+
+@contextmanager
+def unbound(engine: Any) -> Iterator[Any]:
+    """Give a session without an engine."""
+    from sqlalchemy.orm import Session
+
+    with Session() as given:
+        yield given
+
+
+@pytest.mark.parametrize("given", [closed, failed, unreachable, unbound])
+def test_what_gives_no_connection_is_told(postgres_server: tuple[str, int], given: Any) -> None:
+    """Whatever SQLAlchemy raises, it is one EnqueueError, which says what kind of error it was."""
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    url = conninfo(postgres_server).replace("postgresql:", "postgresql+psycopg:")
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+
+    with (
+        given(engine) as connection,
+        pytest.raises(
+            EnqueueError, match=r"^nothing was enqueued, .*the (Session|Connection) .* no connection: \w+Error"
+        ),
+    ):
+        unwrapped(connection)
+
+
+def test_what_gives_no_connection_is_told_async(postgres_server: tuple[str, int]) -> None:
+    """The same, awaited."""
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+    url = conninfo(postgres_server).replace("postgresql:", "postgresql+psycopg:")
+
+    async def refuse() -> None:
+        engine = create_async_engine(url, poolclass=sqlalchemy.NullPool)
+        async with engine.connect() as connection:
+            pass
+        down = AsyncSession(create_async_engine("postgresql+psycopg://postgres@127.0.0.1:1/x"))
+        for given in (connection, engine.connect(), down, AsyncSession()):
+            with pytest.raises(EnqueueError, match=r"^nothing was enqueued, .* no connection: \w+Error|NotStarted"):
+                await aunwrapped(given)
+        await down.close()
+
+    asyncio.run(refuse())
 
 
 def test_psycopgs_own_is_found(connection: Any) -> None:

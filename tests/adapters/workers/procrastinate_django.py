@@ -11,7 +11,12 @@ from psycopg.conninfo import conninfo_to_dict
 parts = conninfo_to_dict(sys.argv[1])
 names = {"NAME": "dbname", "USER": "user", "HOST": "host", "PORT": "port"}
 database = {"ENGINE": "django.db.backends.postgresql", **{name: parts[part] for name, part in names.items()}}
-settings.configure(INSTALLED_APPS=["procrastinate.contrib.django"], DATABASES={"default": database}, USE_TZ=True)
+databases = {
+    "default": database,
+    "down": {**database, "HOST": "127.0.0.1", "PORT": 1},
+    "lite": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+}
+settings.configure(INSTALLED_APPS=["procrastinate.contrib.django"], DATABASES=databases, USE_TZ=True)
 
 from procrastinate.contrib.django import app
 
@@ -25,7 +30,7 @@ queue = ProcrastinateQueue(app, queue="django")  # before Django is ready, as in
 host = AuditForward(repository, {"siem": siem}, queue=queue)
 django.setup()
 
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
 
 def execute(statement: str) -> None:
@@ -89,6 +94,12 @@ try:
     queue.enqueue_in(connection, event)
 except EnqueueError as error:
     tell("autocommit", kind_of(error), event)
+
+for alias in ("down", "lite"):
+    try:
+        queue.enqueue_in(connections[alias], event)
+    except EnqueueError as error:
+        print(f"{alias}: {error}")
 
 with app.replace_connector(app.connector.get_worker_connector()):
     app.run_worker(queues=["django"], wait=False, install_signal_handlers=False, listen_notify=False)
