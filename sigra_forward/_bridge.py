@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
 from threading import RLock, Thread, get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sigra_forward._awaitables import close_if_awaitable, is_awaitable
 from sigra_forward._fork import forget_after_fork
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from sigra_forward._bounded import BoundedCaller
     from sigra_forward._perform import ACall
+
+T = TypeVar("T")
 
 STOP_TIMEOUT = 5.0
 """Seconds that `Bridge.close` waits for a coroutine that does not heed its cancellation."""
@@ -157,35 +159,43 @@ async def _end() -> None:
 
 
 def limited(acall: ACall, seconds: float) -> ACall:
-    """
-    Return *acall* whose calls are all over *seconds* from now: what is not back then is a `TimeoutError`.
-
-    It is cancelled, and not waited for: an async port that does not heed that goes on, as a sync one in its thread.
-    """
-    from asyncio import ensure_future, wait
-
+    """Return *acall* whose calls are all over *seconds* from now: what is not back then is a `TimeoutError`."""
     until = monotonic() + seconds
 
     async def limited_acall(port: Callable[[Any], Any], argument: Any, deadline: float | None) -> Any:
         left = until - monotonic()
         if left <= 0:
             raise TimeoutError
-        answering = ensure_future(_unless_ordered(acall(port, argument, deadline)))
-        try:
-            await wait([answering], timeout=left)
-        finally:
-            if not answering.done():
-                _given_up.add(answering)
-                answering.add_done_callback(_forget)
-                answering.cancel()
-        if not answering.done():
-            raise TimeoutError
-        order, answer = answering.result()
-        if order is not None:
-            raise order
-        return answer
+        return await within(acall(port, argument, deadline), left)
 
     return limited_acall
+
+
+async def within(awaitable: Awaitable[T], seconds: float) -> T:
+    """
+    Return what *awaitable* gives.
+
+    Raises:
+        TimeoutError: It was not back after *seconds*. It is cancelled, and not waited for: an async port that does not
+            heed that goes on, as a sync one does in its thread.
+        BaseException: What it raised.
+    """
+    from asyncio import ensure_future, wait
+
+    answering = ensure_future(_unless_ordered(awaitable))
+    try:
+        await wait([answering], timeout=seconds)
+    finally:
+        if not answering.done():
+            _given_up.add(answering)
+            answering.add_done_callback(_forget)
+            answering.cancel()
+    if not answering.done():
+        raise TimeoutError
+    order, answer = answering.result()
+    if order is not None:
+        raise order
+    return answer  # type: ignore[no-any-return]
 
 
 _given_up: set[Future[Any]] = set()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from functools import partial
+from inspect import iscoroutinefunction
 from math import ceil
 from threading import RLock
 from typing import TYPE_CHECKING
 
+from sigra_forward._bounded import BoundedCaller
+from sigra_forward._bridge import within
 from sigra_forward._dispatch import jobs_of
 from sigra_forward._names import NAME_RULE, is_name, type_name
 from sigra_forward._outcome import Outcome, Result, State
@@ -54,6 +59,7 @@ class Binding:
         self._adapter = adapter
         self._queue = queue
         self._host: AuditForward | None = None
+        self._threads: dict[str, BoundedCaller] = defaultdict(BoundedCaller)
 
     def bind(self, audit_forward: AuditForward) -> None:
         """
@@ -109,16 +115,22 @@ class Binding:
         """
         Run one job as `perform` does, awaiting async ports, and give it up after its time limit as a failed attempt.
 
-        On an event loop no queue library can stop a job that hangs. A sync port goes on in its thread, to its own end;
-        the job does not wait for it.
+        On an event loop no queue library can stop a job that hangs. Where both ports are sync, the whole job runs in a
+        thread; given up on, it goes on there to its own end, and tells what that was.
         """
         host = self.host
         name = self._forwarder(args)
         limit = None if name is None else self.time_limit(name)
         try:
-            return await host.aperform(args, attempt, time_limit=limit)
-        except Exception as exc:  # noqa: BLE001 - perform raises none: a subclass of the host's own
+            if name is None or limit is None or self._is_async(name):
+                return await host.aperform(args, attempt, time_limit=limit)
+            return await within(self._threads[name].acall(partial(self.perform, args, attempt)), limit)
+        except Exception as exc:  # noqa: BLE001 - perform raises none: the time limit, or a subclass of the host's own
             return self.lost(args, attempt, exc)
+
+    def _is_async(self, forwarder: str) -> bool:
+        ports = (self.host.repository.get, self._route(forwarder).forwarder.forward)
+        return any(iscoroutinefunction(port) for port in ports)
 
     def lost(self, args: Mapping[str, object], attempt: int, exc: Exception) -> Result:
         """Return the result, settled and told, of an attempt that *exc* has ended outside of perform."""

@@ -31,6 +31,7 @@ class TCPProxy:
         self._open = Event()
         self._open.set()
         self._pairs: list[tuple[socket.socket, socket.socket | None]] = []
+        self._silent: list[tuple[socket.socket, socket.socket | None]] = []
         self._listen(0)
 
     def refuse(self) -> None:
@@ -51,6 +52,10 @@ class TCPProxy:
     def cut(self) -> None:
         """Close every connection, as a server does that restarts, and go on serving."""
         self._cut()
+
+    def silence(self) -> None:
+        """Swallow whatever comes on the connections that stand, as a network does that has split; serve new ones."""
+        self._silent += self._pairs
 
     def close(self) -> None:
         """Stop."""
@@ -100,7 +105,8 @@ class TCPProxy:
         self._pairs.append((client, None))
         self._open.wait()
         with client, suppress(OSError), socket.create_connection(self._server) as server:
-            self._pairs.append((client, server))
+            pair = (client, server)
+            self._pairs.append(pair)
             while True:
                 readable, _, _ = select([client, server], [], [])
                 for source in readable:
@@ -108,4 +114,5 @@ class TCPProxy:
                     self._open.wait()
                     if not data:
                         return
-                    (server if source is client else client).sendall(data)
+                    if pair not in self._silent:
+                        (server if source is client else client).sendall(data)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from threading import Event
-from time import sleep
+from threading import Event, get_ident
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -29,7 +29,7 @@ from sigra_forward import (
 )
 from sigra_forward.errors import JobEndedError
 from sigra_forward.queues.adapter import Binding, ending, not_enqueued, why
-from sigra_forward.telemetry import Discarded, Failed
+from sigra_forward.telemetry import Delivered, Discarded, Failed
 from sigra_forward.testing import InMemoryAuditRepository, RecordingForwarder, RecordingTelemetry, make_event
 
 EVENT = make_event()
@@ -266,7 +266,7 @@ def test_a_limit_that_strikes_while_a_bad_job_is_read_ends_it() -> None:
 @pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
 @pytest.mark.parametrize("port", ["forwarder", "repository"])
 def test_on_a_loop_a_job_that_hangs_is_given_up(port: str, is_async: bool) -> None:
-    """After its time limit it is a failed attempt, told once, whatever port hangs and whether it is async."""
+    """After its time limit it is a failed attempt, whatever port hangs and whether it is async."""
     back = Event()
     telemetry = RecordingTelemetry()
 
@@ -283,14 +283,62 @@ def test_on_a_loop_a_job_that_hangs_is_given_up(port: str, is_async: bool) -> No
         repository = Hanging() if port == "repository" else InMemoryAuditRepository([EVENT])
         binding.bind(AuditForward(repository, {"siem": Hanging()}, telemetry=telemetry))
         result = await binding.aperform(JOB, 1)
+        told.extend(telemetry.events)
         back.set()
         return result
 
+    told: list[Any] = []
     result = asyncio.run(run())
 
     assert (Outcome.ERROR, State.RETRYABLE) == (result.outcome, result.settlement and result.settlement.state)
     assert "TimeoutError" == result.reason
-    assert [(Failed, "TimeoutError")] == [(type(told), told.reason) for told in telemetry.events]
+    assert [(Failed, "TimeoutError")] == [(type(event), event.reason) for event in told]
+
+
+def test_on_a_loop_what_a_job_that_was_given_up_comes_to_is_told() -> None:
+    """A sink's late yes in a thread is heard, after the failed attempt."""
+    back = Event()
+    telemetry = RecordingTelemetry()
+
+    class Slow:
+        deadline = 0.01
+
+        def forward(self, event: object) -> None:
+            back.wait(60)
+
+    binding = Binding("TestQueue")
+    binding.bind(AuditForward(InMemoryAuditRepository([EVENT]), {"siem": Slow()}, telemetry=telemetry))
+    asyncio.run(binding.aperform(JOB, 1))
+    back.set()
+    until = monotonic() + 30
+    while len(telemetry.events) < 2 and monotonic() < until:
+        sleep(0.001)
+
+    assert [Failed, Delivered] == [type(told) for told in telemetry.events]
+
+
+def test_on_a_loop_a_sync_job_runs_in_a_thread_as_a_whole() -> None:
+    """The loop that tells other workers that this one lives runs none of the host's code."""
+    idents: set[int] = set()
+
+    class Noting(InMemoryAuditRepository):
+        def get(self, audit_event_id: str, /) -> AuditEvent | None:
+            idents.add(get_ident())
+            return super().get(audit_event_id)
+
+    class Sink:
+        def forward(self, event: object) -> None:
+            idents.add(get_ident())
+
+    class Telemetry:
+        def emit(self, event: object, /) -> None:
+            idents.add(get_ident())
+
+    binding = Binding("TestQueue")
+    binding.bind(AuditForward(Noting([EVENT]), {"siem": Sink()}, telemetry=Telemetry()))
+    asyncio.run(binding.aperform(JOB, 1))
+
+    assert (1, False) == (len(idents), get_ident() in idents)
 
 
 def test_on_a_loop_a_port_that_does_not_heed_its_cancellation_is_given_up() -> None:
@@ -323,17 +371,22 @@ def test_on_a_loop_a_port_that_does_not_heed_its_cancellation_is_given_up() -> N
 
 
 def test_on_a_loop_with_no_time_left_the_sink_is_not_called() -> None:
-    """A filter that blocks for longer than the limit has used it up."""
-    sink = RecordingForwarder()
-    sink.deadline = 0.01  # type: ignore[attr-defined]
+    """A filter that blocks the loop for longer than the limit has used it up."""
+    sent: list[object] = []
+
+    class Sink:
+        deadline = 0.01
+
+        async def forward(self, event: object) -> None:
+            sent.append(event)
 
     def block(event: AuditEvent) -> AuditEvent:
         sleep(1.01)
         return event
 
-    result = asyncio.run(bound(siem=Route(sink, transform=block)).aperform(JOB, 1))
+    result = asyncio.run(bound(siem=Route(Sink(), transform=block)).aperform(JOB, 1))
 
-    assert ("TimeoutError", []) == (result.reason, sink.events)
+    assert ("TimeoutError", []) == (result.reason, sent)
 
 
 def test_on_a_loop_a_cancelled_job_cancels_its_port() -> None:
