@@ -37,10 +37,10 @@ ENQUEUES = 200
 PATIENCE = 120.0
 
 QUEUES = {
-    "celery-redis": ("celery_app", "redis://127.0.0.1:6379/14"),
+    "celery-redis": ("celery_app", "redis://127.0.0.1:6379/13"),
     "celery-rabbitmq": ("celery_app", "amqp://guest:guest@127.0.0.1:5672//"),
-    "rq": ("rq_app", "redis://127.0.0.1:6379/14"),
-    "dramatiq-redis": ("dramatiq_app", "redis://127.0.0.1:6379/14"),
+    "rq": ("rq_app", "redis://127.0.0.1:6379/13"),
+    "dramatiq-redis": ("dramatiq_app", "redis://127.0.0.1:6379/13"),
     "dramatiq-rabbitmq": ("dramatiq_app", "amqp://guest:guest@127.0.0.1:5672/"),
     "procrastinate": ("procrastinate_app", ""),
     "oban": ("oban_app", ""),

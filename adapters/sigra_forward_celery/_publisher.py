@@ -1,7 +1,9 @@
-"""`Publisher`: the app's broker, on connections of our own that give up in time."""
+"""`Publisher`: the app's broker, on connections of our own, and each enqueue over by its deadline."""
 
 from __future__ import annotations
 
+from functools import cached_property
+from threading import BoundedSemaphore
 from time import monotonic
 from typing import Any
 
@@ -11,13 +13,18 @@ from kombu.messaging import Producer
 from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, BoundedCaller, forget_after_fork
 from sigra_forward_celery._settings import driver
 
-SOCKET_TIMEOUT = 0.7
-"""Seconds for one answer of the broker: a job on a connection that stands is published within an enqueue's 1.5."""
+MAX_CONNECTIONS = 16
+"""Connections that a process keeps; further enqueues wait for one, within their own time."""
+
+SOCKET_TIMEOUT = ENQUEUE_TIMEOUT / 2
+"""Seconds for one answer of the broker: of several in the app's URL, the second is tried in time."""
 
 _TRANSPORT_OPTIONS: dict[str, dict[str, Any]] = {
     "redis": {"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": SOCKET_TIMEOUT},
     "amqp": {"read_timeout": SOCKET_TIMEOUT, "write_timeout": SOCKET_TIMEOUT, "confirm_publish": True},
 }
+
+_AT_ONCE = {"interval_start": 0, "interval_step": 0, "interval_max": 0, "connect_retries_timeout": ENQUEUE_TIMEOUT}
 
 _PARENTS_PRODUCERS: list[object] = []
 
@@ -26,85 +33,138 @@ class Publisher:
     """
     Publishes tasks on connections of its own, which neither retry nor wait as those of the app do.
 
-    The app's configuration and its workers are untouched by it. It connects on a thread that is given up on in time,
-    because no timeout of a socket covers a name that does not resolve; on a connection that stands it publishes on the
-    caller's own. Safe for threads: a producer is used by one at a time.
+    The app's configuration and its workers are untouched by it. What talks to the broker does so on a thread that is
+    given up on in time, because no timeout of a socket covers a name that does not resolve, nor several late answers.
+    The rest, the host's routes and signals included, is done on the caller's own. Safe for threads.
     """
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._idle: list[Producer] = []
         self._caller = BoundedCaller()
+        self._idle: list[Producer] = []
+        self._free = BoundedSemaphore(MAX_CONNECTIONS)
         forget_after_fork(self)
+
+    @cached_property
+    def names(self) -> Any:
+        """Return a connection that is never opened: Celery asks it how the errors of the app's broker are called."""
+        return self._app.connection_for_write()
 
     def publish(self, task: Any, **options: Any) -> None:
         """
-        Send one message for *task*.
+        Send one message for *task*; where the app is eager, run it here and now, as Celery does its own.
 
         Raises:
             TimeoutError: The broker was not reached in time. It may be all the same, a little later.
             Exception: Whatever kombu, the broker's client or the app raised.
         """
-        started = monotonic()
-        producer = self._taken()
-        if producer is not None:
-            try:
-                self._send(producer, task, options)
-            except Exception:
-                if monotonic() - started > SOCKET_TIMEOUT / 2:
-                    raise  # the broker is slow, and may take the job yet
-                self._drop_idle()  # gone stale, as this one was: the broker was restarted since
-            else:
-                return
-        self._caller.call(lambda: self._send(self._new(), task, options), started + ENQUEUE_TIMEOUT - monotonic())
+        how = {"throw": False} if self._app.conf.task_always_eager else {"retry": False, "add_to_parent": False}
+        began = monotonic()
+        try:
+            task.apply_async(producer=_InTime(self, began + ENQUEUE_TIMEOUT), **options, **how)
+        except Exception as exc:
+            if monotonic() - began < SOCKET_TIMEOUT:
+                raise
+            raise TimeoutError from exc  # by whichever of the clients' many names
+
+    def send(self, until: float, *message: Any, **options: Any) -> None:
+        """Publish one message as kombu's `Producer.publish` does, and wait for it until that monotonic moment."""
+        self._caller.call(lambda: self._send(until, message, options), until - monotonic())
 
     def close(self) -> None:
         """Close the connections that are not in use. A later `publish` opens one anew."""
-        self._drop_idle()
+        idle, self._idle = self._idle, []
+        _close_all(idle)
         self._caller.close()
-
-    def _drop_idle(self) -> None:
-        while (producer := self._taken()) is not None:
-            _drop(producer)
 
     def forget(self) -> None:
         """Leave the parent process its connections: the client of RabbitMQ would shut them down for both."""
         _PARENTS_PRODUCERS.append(self._idle)
         self._idle = []
+        self._free = BoundedSemaphore(MAX_CONNECTIONS)
 
-    def _send(self, producer: Producer, task: Any, options: dict[str, Any]) -> None:
+    def _send(self, until: float, message: tuple[Any, ...], options: dict[str, Any]) -> None:
+        if not self._free.acquire(timeout=max(until - monotonic(), 0)):
+            raise TimeoutError
         try:
-            task.apply_async(producer=producer, retry=False, add_to_parent=False, **options)
+            self._send_on_one(until, message, options)
+        finally:
+            self._free.release()
+
+    def _send_on_one(self, until: float, message: tuple[Any, ...], options: dict[str, Any]) -> None:
+        idle, began = self._idle, monotonic()
+        producer = _taken(idle)
+        if producer is not None:
+            try:
+                self._publish(idle, producer, message, options)
+            except Exception:
+                if monotonic() - began >= SOCKET_TIMEOUT:
+                    raise  # the broker is slow, and may take the job yet
+            else:
+                return  # or it has gone stale: the broker was restarted since
+        producer = self._connected()
+        if monotonic() >= until:
+            self._give_back(idle, producer)  # to the next enqueue: nobody waits for this one any more
+            raise TimeoutError
+        self._publish(idle, producer, message, options)
+
+    def _publish(
+        self, idle: list[Producer], producer: Producer, message: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        try:
+            producer.publish(*message, **options)
         except BaseException:
-            _drop(producer)
+            _close(producer.connection)
             raise
-        self._idle.append(producer)
+        self._give_back(idle, producer)
 
-    def _taken(self) -> Producer | None:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
+    def _give_back(self, idle: list[Producer], producer: Producer) -> None:
+        idle.append(producer)
+        if idle is not self._idle:  # `close` was called meanwhile
+            _close_all(idle)
 
-    def _new(self) -> Producer:
+    def _connected(self) -> Producer:
         kind = driver(self._app)
-        options = {**_TRANSPORT_OPTIONS.get(kind, {}), "interval_start": 0, "interval_step": 0, "interval_max": 0}
+        options = {**_TRANSPORT_OPTIONS.get(kind, {}), **_AT_ONCE}
         connection: Any = self._app.connection_for_write(connect_timeout=SOCKET_TIMEOUT, transport_options=options)
         connection.transport_options["max_retries"] = max(len(connection.alt) - 1, 0)  # each of several brokers once
+        try:
+            channel = connection.default_channel
+        except BaseException:
+            _close(connection)
+            raise
         if kind == "redis":
-            self._connect_in_time(connection.default_channel)
+            channel.client.connection_pool.disconnect()  # the one that kombu would consume on
         return self._app.amqp.Producer(connection, auto_declare=False)
 
-    def _connect_in_time(self, channel: Any) -> None:
-        """Have the client of Redis, which connects anew by itself in the midst of a command, do so in time."""
-        from sigra_forward_redis import connecting_in_time
 
-        pool = channel.pool
-        pool.connection_class = connecting_in_time(pool.connection_class, self._caller)
-        pool.disconnect()
-        pool.reset()
+class _InTime:
+    """What Celery takes for a producer: all that one enqueue publishes is over by one deadline."""
+
+    def __init__(self, publisher: Publisher, until: float) -> None:
+        self._publisher = publisher
+        self._until = until
+        self.connection = publisher.names
+
+    def publish(self, *message: Any, **options: Any) -> None:
+        """Publish one message in time."""
+        self._publisher.send(self._until, *message, **options)
 
 
-def _drop(producer: Producer) -> None:
-    connection: Any = producer.connection
-    connection.collect(socket_timeout=0.1)
+def _taken(idle: list[Producer]) -> Producer | None:
+    try:
+        return idle.pop()
+    except IndexError:
+        return None
+
+
+def _close_all(idle: list[Producer]) -> None:
+    while (producer := _taken(idle)) is not None:
+        _close(producer.connection)
+
+
+def _close(connection: Any) -> None:
+    """Close *connection* without a word to the broker, for which RabbitMQ's client would wait."""
+    if connection.connected and hasattr(connection.connection, "collect"):
+        connection.connection.collect()
+    connection.release()  # `collect` of kombu's own sets the timeout of all new sockets in the process, for a moment

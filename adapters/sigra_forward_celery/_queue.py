@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 from celery import Celery
 
 from sigra_forward import ConfigurationError
-from sigra_forward.queues.adapter import (
-    DEFAULT_QUEUE,
-    Binding,
-    not_enqueued,
-    seconds,
-)
+from sigra_forward.queues.adapter import BIND_LOCK, DEFAULT_QUEUE, Binding, not_enqueued, seconds
 from sigra_forward_celery._publisher import Publisher
 from sigra_forward_celery._settings import rescue_after
 from sigra_forward_celery._task import LOST_RETRY_IN, registered
@@ -31,9 +26,11 @@ class CeleryQueue:
     A job queue on the host's Celery app, run by the app's own workers.
 
     The task `sigra_forward.perform` is registered on *app*, JSON only, its result ignored. It is acknowledged late, and
-    run again when its process is killed: `worker_settings` has what the workers need besides. Jobs go out on
-    connections of our own that give up in time. A job that ends other than well is a failed task with the reason as
-    its exception, in the worker's log, in the ``task_failure`` signal and in Celery's events.
+    run again when its process is killed, whatever the app's settings say of its own tasks: `worker_settings` has what
+    the workers need besides. Jobs go out on connections of our own, 16 per process at most, that give up in time. With
+    ``task_always_eager`` a job runs in the enqueue, to its end, as Celery's own tasks do. A job that ends other than
+    well is a failed task with the reason as its exception, in the worker's log, in the ``task_failure`` signal and in
+    Celery's events.
 
     Args:
         app: The host's Celery app, configured.
@@ -66,21 +63,28 @@ class CeleryQueue:
             ConfigurationError: A CeleryQueue of this app is bound already; the app's workers refuse JSON; or a job may
                 take longer than the broker waits before it gives it to another worker.
         """
-        if self._task.binding.is_bound:
-            msg = "a CeleryQueue of this Celery app is bound to an AuditForward already: use one app for each"
-            raise ConfigurationError(msg)
-        if not {"json", "application/json"} & set(self._app.conf.accept_content):
-            msg = "this Celery app's workers would refuse the jobs: add 'json' to accept_content"
-            raise ConfigurationError(msg)
-        self._binding.bind(audit_forward)
-        try:
-            self._check_rescue_time()
-        except BaseException:
-            self._binding.unbind()
-            raise
-        self._task.binding = self._binding
-        self._task.default_retry_delay = self._lost_retry_in
-        self._task.max_retries = self._binding.most_attempts() - 1
+        with BIND_LOCK:
+            if self._task.binding.is_bound:
+                msg = "a CeleryQueue of this Celery app is bound to an AuditForward already: use one app for each"
+                raise ConfigurationError(msg)
+            if not {"json", "application/json"} & set(self._app.conf.accept_content):
+                msg = "this Celery app's workers would refuse the jobs: add 'json' to accept_content"
+                raise ConfigurationError(msg)
+            self._binding.bind(audit_forward)
+            try:
+                self._check_rescue_time()
+            except BaseException:
+                self._binding.unbind()
+                raise
+            self._set_up_task()
+
+    def _set_up_task(self) -> None:
+        task, binding = self._task, self._binding
+        task.default_retry_delay = self._lost_retry_in
+        task.max_retries = binding.most_attempts()  # the one beyond the last is not made, but told
+        task.soft_time_limit = binding.longest_run()  # of a job that brings no limits: it was written by hand
+        task.time_limit = task.soft_time_limit + HARD_LIMIT_GRACE
+        task.binding = binding
 
     def _check_rescue_time(self) -> None:
         rescue = rescue_after(self._app)
@@ -91,7 +95,7 @@ class CeleryQueue:
 
     def enqueue(self, args: JobArgs, /) -> None:
         """
-        Put one job on the queue within 1.5 seconds.
+        Put one job on the queue within 1.5 seconds; where the app is eager, run it.
 
         Raises:
             EnqueueError: It was not enqueued, or nobody would run it. Given up on after 1.2 seconds, it may come about
@@ -104,7 +108,6 @@ class CeleryQueue:
                 self._task,
                 kwargs=args.to_dict(),
                 queue=queue,
-                serializer="json",
                 soft_time_limit=limit,
                 time_limit=limit + HARD_LIMIT_GRACE,
             )

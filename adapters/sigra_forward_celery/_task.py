@@ -5,13 +5,28 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from celery import Celery
-from celery.exceptions import Reject
+from celery.exceptions import Reject, WorkerLostError
 
 from sigra_forward import ConfigurationError, Result, State
 from sigra_forward.queues.adapter import TASK_NAME, Binding, ending
 
 LOST_RETRY_IN = 30
 """Seconds after which a job is tried again whose process was killed, or whose worker has no AuditForward."""
+
+
+AT_LEAST_ONCE: dict[str, object] = {
+    "acks_late": True,
+    "acks_on_failure": True,
+    "acks_on_timeout": True,
+    "reject_on_worker_lost": True,  # where the retry cannot be published
+    "retry_on_worker_lost": True,
+    "ignore_result": True,
+    "store_eager_result": False,
+    "store_errors_even_if_ignored": False,
+    "track_started": False,
+    "serializer": "json",
+}
+"""What the task would have of the app's configuration otherwise, ``task_annotations`` included."""
 
 
 class PerformTask(Protocol):
@@ -21,8 +36,10 @@ class PerformTask(Protocol):
     request: Any
     max_retries: int | None
     default_retry_delay: int
+    soft_time_limit: int
+    time_limit: int
 
-    def retry(self, **options: Any) -> Exception:
+    def retry(self, **options: Any) -> Any:
         """Publish the job anew, and return what tells the worker so."""
         ...
 
@@ -43,13 +60,13 @@ def registered(app: Celery, binding: Binding) -> PerformTask:
             shared=False,  # or every other app of the process would have it too
             typing=False,  # perform says what is wrong with a job, and Celery would not
             binding=binding,
-            ignore_result=True,
-            acks_late=True,
-            retry_on_worker_lost=True,
+            autoretry_for=(),  # which the app's own class of tasks may have
             default_retry_delay=LOST_RETRY_IN,
             max_retries=4,
         )
         task = register(_perform)
+        for name, value in AT_LEAST_ONCE.items():
+            setattr(task, name, value)
     if not isinstance(getattr(task, "binding", None), Binding):
         msg = f"this Celery app has a task {TASK_NAME!r} of its own: sigra-forward needs the name, rename yours"
         raise ConfigurationError(msg)
@@ -60,13 +77,19 @@ def _perform(task: PerformTask, /, *_: object, **job: object) -> None:
     retries = task.request.retries
     attempt = retries + 1 if type(retries) is int else 1
     try:
-        result = task.binding.perform(job, attempt)
+        result = _result(task.binding, job, attempt)
     except ConfigurationError as exc:  # nobody is bound here; the next worker may be put together better
         unbound = exc
     else:
         _translate(task, result, attempt)
         return
     _retry(task, ConfigurationError(str(unbound)), task.default_retry_delay, None)
+
+
+def _result(binding: Binding, job: dict[str, object], attempt: int) -> Result:
+    if not binding.may_try_again(job, attempt - 1):  # Celery counts to the most of all routes
+        return binding.lost(job, attempt, WorkerLostError())
+    return binding.perform(job, attempt)
 
 
 def _translate(task: PerformTask, result: Result, attempt: int) -> None:
@@ -83,6 +106,8 @@ def _retry(task: PerformTask, exc: Exception, countdown: float, max_retries: int
     """Have the job run again. Called outside of every ``except``: Celery would raise what is being handled."""
     try:
         end = task.retry(countdown=countdown, exc=exc, max_retries=max_retries, throw=False)
+        if task.request.is_eager:
+            end.sig.set(throw=False)
     except Reject:  # it could not be published: Celery would drop the job, and the broker still has it
         reason = "the retry could not be published"
         end = Reject(reason, requeue=True)

@@ -6,6 +6,6 @@ from sigra_forward.queues.adapter import require
 
 require("redis", "5", extra="redis")
 
-from sigra_forward_redis._private import PrivateRedis, connecting_in_time  # noqa: E402
+from sigra_forward_redis._private import PrivateRedis  # noqa: E402
 
-__all__ = ["PrivateRedis", "connecting_in_time"]
+__all__ = ["PrivateRedis"]

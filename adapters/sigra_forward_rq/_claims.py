@@ -21,15 +21,23 @@ class Claim(NamedTuple):
     queue: str
 
 
+_LOOPBACK = {"127.0.0.1", "::1", "localhost.localdomain", "ip6-localhost", "ip6-loopback"}
+
 _CLAIMS: WeakValueDictionary[Claim, RQQueue] = WeakValueDictionary()
 
 
 def server_of(client: redis.Redis) -> tuple[object, ...]:
-    """Return what tells the server, and the database on it, of one *client* from those of another."""
+    """
+    Return what tells the server, and the database on it, of one *client* from those of another.
+
+    It asks nobody. One server that goes by several names or sockets is as many servers, but for this machine's own.
+    """
     pool = client.connection_pool
     options = pool.connection_kwargs
-    host, port, db = options.get("host", "localhost"), options.get("port", 6379), options.get("db") or 0
-    return getattr(pool, "service_name", None), options.get("path"), host, port, db
+    host = str(options.get("host", "localhost")).lower().rstrip(".")
+    machine = "localhost" if host in _LOOPBACK else host
+    port, db = options.get("port", 6379), options.get("db") or 0
+    return getattr(pool, "service_name", None), options.get("path"), machine, int(port), int(db)
 
 
 def claim(owner: RQQueue, server: tuple[object, ...], queues: Iterable[str]) -> None:

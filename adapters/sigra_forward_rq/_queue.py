@@ -11,7 +11,7 @@ from rq.defaults import DEFAULT_FAILURE_TTL, DEFAULT_JOB_MONITORING_INTERVAL
 from rq.serializers import JSONSerializer
 
 from sigra_forward import ConfigurationError
-from sigra_forward.queues.adapter import DEFAULT_QUEUE, TASK_NAME, Binding, not_enqueued
+from sigra_forward.queues.adapter import BIND_LOCK, DEFAULT_QUEUE, TASK_NAME, Binding, not_enqueued
 from sigra_forward_redis import PrivateRedis
 from sigra_forward_rq._claims import claim, release, server_of
 from sigra_forward_rq._workers import problems
@@ -86,21 +86,26 @@ class RQQueue:
         """
         Learn whom the jobs are for. `AuditForward` calls it once, at construction.
 
+        A Redis that is reached by two names, or by a port and a socket, counts as two: nothing here tells that it is
+        one. This machine's own names (``localhost``, ``127.0.0.1``, ``::1``) count as one.
+
         Raises:
             ConfigurationError: It is bound already; another RQQueue of this process is, to one of the same queues; or
                 a job may take longer than RQ waits before it gives it to another worker.
         """
-        self._binding.bind(audit_forward)
-        try:
-            # RQ ends a job at its time limit, and takes it for dead later than that. But one whose worker was killed
-            # and that lives on itself is heard of no more, and must have come to its end before RQ gives it up.
-            after = HEARTBEAT_GRACE + self._monitoring_interval
-            setting = "60 s plus the workers' --job-monitoring-interval, RQQueue(monitoring_interval=...),"
-            self._binding.require_rescue_after(after, self._binding.longest_run(), setting)
-            claim(self, self._server, self._binding.queues())
-        except BaseException:
-            self._binding.unbind()
-            raise
+        with BIND_LOCK:
+            self._binding.bind(audit_forward)
+            try:
+                # RQ ends a job at its time limit, and takes it for dead later than that. But one whose worker was
+                # killed and that lives on itself is heard of no more, and must have come to its end before RQ gives
+                # it up.
+                after = HEARTBEAT_GRACE + self._monitoring_interval
+                setting = "60 s plus the workers' --job-monitoring-interval, RQQueue(monitoring_interval=...),"
+                self._binding.require_rescue_after(after, self._binding.longest_run(), setting)
+                claim(self, self._server, self._binding.queues())
+            except BaseException:
+                self._binding.unbind()
+                raise
 
     def enqueue(self, args: JobArgs, /) -> None:
         """
@@ -132,7 +137,7 @@ class RQQueue:
         """
         Return what keeps jobs or their retries from being run, in plain words; nothing if all is well.
 
-        A few round trips to Redis, within its own timeouts: for a health check, not for a request. A worker that was
+        A few round trips to Redis, within 1.5 seconds: for a health check, not for a request. A worker that was
         killed counts as there until its entry in Redis ends, 90 seconds after it was last heard of with
         `WORKER_OPTIONS`, and its scheduler for 61.
 
@@ -147,7 +152,8 @@ class RQQueue:
 
     def close(self) -> None:
         """Close the connections to Redis, and let another RQQueue have its queues. A later `enqueue` opens one anew."""
-        release(self)
+        with BIND_LOCK:
+            release(self)
         self._redis.close()
 
 

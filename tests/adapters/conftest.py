@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 import pytest
 
-from tests.adapters.services import POSTGRES, RABBITMQ, REDIS, Address, serving, unavailable
+from tests.adapters.services import POSTGRES, RABBITMQ, REDIS, Address, are_required, serving, unavailable
 
 SERVERS = {"redis_server", "rabbitmq_server", "postgres_server"}
 
@@ -20,6 +22,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("services")
+
+
+Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Have no file be left out for want of a library, where all is to be there."""
+    return _with_no_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have no test be left out, where all is to be there."""
+    return _with_no_skip((yield))
+
+
+def _with_no_skip(report: Report) -> Report:
+    if are_required() and report.skipped and not hasattr(report, "wasxfail"):
+        _, _, reason = report.longrepr
+        if "oban" not in reason or sys.version_info >= (3, 12):  # below that it is not to be had
+            report.outcome = "failed"
+            report.longrepr = f"{reason}; nothing is to be skipped where SIGRA_FORWARD_REQUIRE_SERVICES is 1"
+    return report
 
 
 @pytest.fixture(scope="session")

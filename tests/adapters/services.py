@@ -28,6 +28,10 @@ class Service(NamedTuple):
     variable: str
     port: int
     start: Callable[[Path, int], list[subprocess.Popen[bytes]]]
+    hello: bytes
+    """What a client says first."""
+    welcome: bytes
+    """How what this server answers begins, when it is ready and lets us in."""
 
 
 @contextmanager
@@ -38,7 +42,7 @@ def serving(service: Service) -> Iterator[Address]:
         host, _, port = named.rpartition(":")
         yield host, int(port)
         return
-    if answers("127.0.0.1", service.port):
+    if answers(service, "127.0.0.1", service.port):
         yield "127.0.0.1", service.port
         return
     with tempfile.TemporaryDirectory(prefix="sigra-forward-") as folder:
@@ -48,30 +52,34 @@ def serving(service: Service) -> Iterator[Address]:
             processes = service.start(Path(folder), port)
         except FileNotFoundError as exc:
             unavailable(
-                f"{service.name}: {service.variable} is not set, nothing answers on 127.0.0.1:{service.port}, and "
+                f"{service.name}: {service.variable} is not set, none answers on 127.0.0.1:{service.port}, and "
                 f"there is no program {exc.filename}"
             )
         try:
-            wait_until_it_answers("127.0.0.1", port, processes)
+            wait_until_it_answers(service, "127.0.0.1", port, processes)
             yield "127.0.0.1", port
         finally:
             stop(processes)
 
 
+def are_required() -> bool:
+    """Tell whether nothing that a test needs may be missing."""
+    return os.environ.get("SIGRA_FORWARD_REQUIRE_SERVICES") == "1"
+
+
 def unavailable(reason: str) -> None:
     """Skip with *reason*, or fail where services are required."""
-    if os.environ.get("SIGRA_FORWARD_REQUIRE_SERVICES") == "1":
+    if are_required():
         pytest.fail(reason)
     pytest.skip(reason)
 
 
-def answers(host: str, port: int) -> bool:
-    """Tell whether something listens there."""
-    try:
-        with socket.create_connection((host, port), 1):
-            return True
-    except OSError:
-        return False
+def answers(service: Service, host: str, port: int) -> bool:
+    """Tell whether a server of that kind is there, and lets us in; whatever else may listen there."""
+    with suppress(OSError), socket.create_connection((host, port), 1) as client:
+        client.sendall(service.hello)
+        return client.recv(len(service.welcome), socket.MSG_WAITALL) == service.welcome
+    return False
 
 
 def free_port() -> int:
@@ -92,10 +100,10 @@ def stop(processes: list[subprocess.Popen[bytes]]) -> None:
                 process.wait(20)
 
 
-def wait_until_it_answers(host: str, port: int, processes: list[subprocess.Popen[bytes]]) -> None:
+def wait_until_it_answers(service: Service, host: str, port: int, processes: list[subprocess.Popen[bytes]]) -> None:
     """Wait for a server to start."""
     until = time.monotonic() + START_TIMEOUT
-    while not answers(host, port):
+    while not answers(service, host, port):
         if any(process.poll() for process in processes):
             pytest.fail(f"{processes[0].args} ended with {processes[0].returncode}")
         if time.monotonic() > until:
@@ -155,6 +163,15 @@ def _postgres(folder: Path, port: int) -> list[subprocess.Popen[bytes]]:
     return [start([postgres, *options], user=user)]
 
 
-REDIS = Service("Redis", "SIGRA_FORWARD_REDIS", 6379, _redis)
-RABBITMQ = Service("RabbitMQ", "SIGRA_FORWARD_RABBITMQ", 5672, _rabbitmq)
-POSTGRES = Service("PostgreSQL", "SIGRA_FORWARD_POSTGRES", 5432, _postgres)
+REDIS = Service("Redis", "SIGRA_FORWARD_REDIS", 6379, _redis, b"PING\r\n", b"+PONG")
+RABBITMQ = Service(
+    "RabbitMQ", "SIGRA_FORWARD_RABBITMQ", 5672, _rabbitmq, b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00"
+)  # a method, on channel 0
+POSTGRES = Service(
+    "PostgreSQL",
+    "SIGRA_FORWARD_POSTGRES",
+    5432,
+    _postgres,
+    b"\x00\x00\x00\x29\x00\x03\x00\x00user\x00postgres\x00database\x00postgres\x00\x00",
+    b"R\x00\x00\x00\x08\x00\x00\x00\x00",  # without a password
+)

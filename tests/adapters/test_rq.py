@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -17,8 +21,9 @@ pytest.importorskip("rq")
 
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
-from rq import Callback, Queue, Retry
-from rq.job import Job
+from rq import Callback, Queue, Retry, Worker
+from rq.command import send_stop_job_command
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from sigra_forward import AuditForward, ConfigurationError, EnqueueError, JobArgs, Route
@@ -30,8 +35,10 @@ from sigra_forward.testing import (
     TCPProxy,
 )
 from sigra_forward.testing.contracts import Ended, Rig, within
+from sigra_forward.testing.contracts._hostile import run_in_threads
 from sigra_forward.testing.workbench import MAX_ATTEMPTS, VARIABLE
-from sigra_forward_rq import WORKER_OPTIONS, PerformOnlyJob, RQQueue, perform
+from sigra_forward_rq import WORKER_OPTIONS, PerformOnlyJob, RQQueue, _claims, perform
+from tests.adapters.support_slow import SlowProxy
 
 PERFORM = "sigra_forward_rq.perform"
 
@@ -45,6 +52,7 @@ OLD = "import sys; sys.modules['sigra_forward_rq'] = None; from rq.cli import ma
 class TestRQ(QueueWorkerContract):
     """RQ on Redis."""
 
+    granularity = 2.5  # its scheduler looks each second, and never too early
     library = "RQ, Redis"
     recovery = "60 s, the time limit (30 s at most), and 15 s"
     visibility = "FailedJobRegistry"
@@ -117,6 +125,33 @@ class TestRQ(QueueWorkerContract):
             assert _REASON[form] in job.latest_result().exc_string
         assert "succeeded" == self.end_of(rig, self.enqueue(rig, "accepting"), shared).state
         assert not target.exists()
+        assert [] == list(rig.bench.folder.glob("trace-*"))
+
+    @pytest.mark.parametrize("end", ["well", "badly", "killed", "stopped", "abandoned"])
+    def test_27_a_job_of_ours_calls_back_nobody(self, rig: Rig, shared: SupervisedProcess, end: str) -> None:
+        """However a job ends that names our function, none of its callbacks is imported and none of its webhooks called."""
+        forwarder = {"badly": "refusing", "killed": "dying", "stopped": "held"}.get(end, "accepting")
+        event = rig.bench.commit()
+        job = {"forwarder": forwarder, "audit_event_id": event.id, "occurred_at": None}
+        with self.client() as redis, socket.create_server(("127.0.0.1", 0)) as webhooks:
+            queue = self.queue(redis, rig)
+            hostile = _calling_back(queue, job, webhooks.getsockname()[1])
+            if end == "abandoned":
+                hostile.set_status(JobStatus.STARTED)
+                redis.zadd(queue.started_job_registry.key, {f"{hostile.id}:{uuid4()}": 1})
+            else:
+                queue.enqueue_job(hostile)
+            if end == "stopped":
+                self.wait_for(lambda: rig.bench.runs(event.id), self.patience)
+                send_stop_job_command(redis, hostile.id)
+            ended = "finished" if end == "well" else "failed"
+            self.wait_for(lambda: hostile.get_status() in {ended, end}, self.patience)
+            self.end_of(rig, self.enqueue(rig, "accepting"), shared)  # so that the worker is done with the one before
+            webhooks.settimeout(0)
+
+            with pytest.raises(BlockingIOError):
+                webhooks.accept()
+        assert [] == list(rig.bench.folder.glob("trace-*"))
 
     def test_28_a_job_is_three_texts(self, rig: Rig) -> None:
         """A job is JSON: our function, and the three keys. RQ limits it, and runs it again when its process is killed."""
@@ -152,16 +187,17 @@ class TestRQ(QueueWorkerContract):
         for_ever = f"no scheduler runs for queue '{prefix}', so retries wait for ever: start a worker --with-scheduler"
         rq_worker = (sys.executable, "-m", "rq.cli", "worker")
         queue = RQQueue(self.client(), queue=prefix)
-        with AuditForward(InMemoryAuditRepository(), {"siem": RecordingForwarder()}, queue=queue):
+
+        def states() -> list[str]:
+            return [worker.get_state() for worker in Worker.all(queue=Queue(prefix, redis))]
+
+        with self.client() as redis, bind(queue):
             assert [waits] == queue.health()
-            with self.running(rig, [prefix], *rq_worker) as worker:
-                self.wait_for(lambda: "cleaning registries" in worker.log(), self.patience)  # it is at work
-                assert [for_ever] == queue.health()
-                worker.stop()
-            with self.running(rig, [prefix], *rq_worker, "--with-scheduler") as worker:
-                self.wait_for(lambda: "cleaning registries" in worker.log(), self.patience)
-                assert [] == queue.health()
-                worker.stop()
+            for options, told in ((), [for_ever]), (("--with-scheduler",), []):
+                with self.running(rig, [prefix], *rq_worker, *options) as worker:
+                    self.wait_for(lambda: states() == ["idle"], self.patience)
+                    assert told == queue.health()
+                    worker.stop()
             assert [waits] == queue.health()
 
     def test_30_health_of_a_server_that_is_gone(self, rig: Rig, behind: AuditForward, proxy: TCPProxy) -> None:
@@ -233,9 +269,18 @@ class _Touching:
 
 
 def _with_callback(queue: Queue, command: str) -> Job:
-    return queue.enqueue_call(
-        "os.system", (command,), on_failure=Callback("subprocess.getoutput"), on_success=Callback("os.system")
-    )
+    trace = Callback("rq_hostile.leave_trace")
+    return queue.enqueue_call("os.system", (command,), on_failure=trace, on_success=trace)
+
+
+def _calling_back(queue: Queue, job: dict[str, Any], port: int) -> Job:
+    trace = Callback("rq_hostile.leave_trace")
+    hostile = queue.create_job(PERFORM, kwargs=job, on_success=trace, on_failure=trace, on_stopped=trace)
+    hostile.save()
+    call = {"url": f"http://127.0.0.1:{port}/", "method": "GET", "headers": None, "timeout": 1}
+    webhooks = [{**call, "job_status": status} for status in ("finished", "failed")]
+    queue.connection.hset(hostile.key, "webhooks", json.dumps(webhooks))  # RQ 2 has none, and leaves them alone
+    return hostile
 
 
 def _with_instance(queue: Queue, command: str) -> Job:
@@ -312,6 +357,71 @@ def test_a_queue_of_one_redis_is_bound_once() -> None:
     ):
         bind(RQQueue(Redis.from_url("redis://127.0.0.1:1/0")))
     first.close()
+
+
+@pytest.mark.parametrize("other", ["127.0.0.1", "::1", "LocalHost", "localhost.", "ip6-localhost"])
+def test_a_queue_of_this_machines_redis_is_bound_once(other: str) -> None:
+    """However the machine is called by itself, and whatever the case of letters, it is one Redis."""
+    first = bind(RQQueue(Redis("localhost", 1)))
+
+    with pytest.raises(ConfigurationError, match="of this Redis already"):
+        bind(RQQueue(Redis(other, "1", "0")))
+    first.close()
+
+
+def test_the_case_of_a_name_makes_no_other_redis() -> None:
+    """Names of machines know no case; those of sockets do."""
+    clients = Redis("Redis.invalid"), Redis(unix_socket_path="/run/a"), Redis(unix_socket_path="/run/A")
+    hosts = [bind(RQQueue(client)) for client in clients]
+
+    with pytest.raises(ConfigurationError, match="of this Redis already"):
+        bind(RQQueue(Redis("redis.INVALID")))
+    for host in hosts:
+        host.close()
+
+
+def test_of_two_threads_one_binds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two find a queue free at the same moment, as web servers' threads may, the second one is refused."""
+    together, bound = threading.Barrier(2), []
+
+    class Claims(WeakValueDictionary[Any, Any]):
+        def get(self, *args: Any) -> Any:
+            found = super().get(*args)
+            with suppress(threading.BrokenBarrierError):  # the other one is not let in
+                together.wait(0.5)
+            return found
+
+    monkeypatch.setattr(_claims, "_CLAIMS", Claims())
+
+    def take() -> None:
+        with suppress(ConfigurationError):
+            bound.append(bind(RQQueue(nowhere())))
+
+    run_in_threads([take, take])
+
+    assert 1 == len(bound)
+
+
+@pytest.mark.parametrize("lag", [0.3, 0.38])
+def test_a_slow_server_is_given_up_on_in_time(redis_server: tuple[str, int], redis_db: int, lag: float) -> None:
+    """A connect and RQ's own questions are many answers: late as each is, an enqueue is told within 1.5 seconds."""
+    job = JobArgs("siem", "1")
+    with SlowProxy(*redis_server) as slow:
+        queue = RQQueue(Redis(port=slow.port, db=redis_db), queue="slow")
+        with bind(queue):
+            slow.lag = lag
+            with suppress(EnqueueError):
+                within(1.5, queue.enqueue, job)
+            slow.lag = 0.0
+            queue.enqueue(job)
+            slow.lag = lag
+
+            within(1.5, queue.enqueue, job)  # on a connection that stands it is one answer
+            slow.cut()
+            with suppress(EnqueueError):
+                within(1.5, queue.enqueue, job)
+            slow.lag = 0.0
+            queue.enqueue(job)
 
 
 def test_other_queues_may_be_bound_besides() -> None:

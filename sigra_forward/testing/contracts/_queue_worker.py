@@ -91,7 +91,7 @@ class QueueWorkerContract:
     rescue: ClassVar[float] = 60.0
     """Seconds within which a job must run again whose worker was killed, with the settings of your worker."""
 
-    granularity: ClassVar[float] = 2.5
+    granularity: ClassVar[float] = 2.0
     """Seconds that an attempt may come later than it is due, on a machine that is busy."""
 
     # For the report.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from celery import Celery, signals
 from kombu import Producer
 
 from sigra_forward.testing import workbench
-from sigra_forward_celery import CeleryQueue, worker_settings
+from sigra_forward_celery import CeleryQueue, _queue, worker_settings
 
 RESCUE_AFTER = 60
 """Seconds: a job may take 2 + 30, and wait 15 for its retry."""
@@ -22,6 +23,31 @@ def make_app(broker: str) -> Celery:
     app.conf.worker_hijack_root_logger = False
     app.conf.update(worker_settings(app))
     return app
+
+
+def contrary(app: Celery) -> Celery:
+    """Have *app* say of its own tasks the contrary of all that ours needs."""
+    app.conf.update(
+        task_acks_late=False,
+        task_acks_on_failure=False,
+        task_acks_on_timeout=False,
+        task_ignore_result=False,
+        task_reject_on_worker_lost=False,
+        task_retry_on_worker_lost=False,
+        task_serializer="pickle",
+        task_store_errors_even_if_ignored=True,
+        task_track_started=True,
+    )
+    return app
+
+
+def _hang(bench, event, run):
+    """Be moved by nothing but the end of the process."""
+    while True:
+        try:
+            time.sleep(workbench.PATIENCE)
+        except BaseException:
+            continue
 
 
 @signals.task_failure.connect
@@ -47,11 +73,16 @@ def _refuse_one_retry(producer, body, *args, headers=None, **options):
 publish = Producer.publish
 
 if "BENCH_PREFIX" in os.environ:
-    app = make_app(os.environ["BENCH_BROKER"])
     kind = os.environ.get("BENCH_KIND", "bound")
+    app = make_app(os.environ["BENCH_BROKER"])
+    if kind == "contrary":
+        contrary(app)
     if kind != "old":
         queue = CeleryQueue(app, queue=os.environ["BENCH_PREFIX"], lost_retry_in=1)
     if kind == "unpublished":
         Producer.publish = _refuse_one_retry
-    if kind in {"bound", "unpublished"}:
+    if kind == "contrary":
+        workbench._BEHAVIOURS["stuck"] = _hang
+        _queue.HARD_LIMIT_GRACE = 1
+    if kind in {"bound", "contrary", "unpublished"}:
         audit_forward = workbench.audit_forward(queue, os.environ["BENCH_PREFIX"])
