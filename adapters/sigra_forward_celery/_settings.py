@@ -14,8 +14,8 @@ DEFAULT_CONSUMER_TIMEOUT = 1800
 
 _TRANSPORT_OPTIONS: dict[str, dict[str, Any]] = {
     # A job whose worker was killed comes back after visibility_timeout. Celery looks for such jobs every
-    # unacked_restore_interval * unacked_restore_throttle seconds: 100 by default. A worker that is killed while it looks
-    # keeps the others from it for unacked_mutex_expire, 300 by default.
+    # unacked_restore_interval * unacked_restore_throttle seconds: 100 by default. One that is killed while it
+    # looks keeps the others from it for unacked_mutex_expire: 300 by default.
     "redis": {"unacked_restore_interval": 5, "unacked_restore_throttle": 1, "unacked_mutex_expire": 30},
     "amqp": {"confirm_publish": True},
 }

@@ -8,7 +8,8 @@ from contextvars import ContextVar
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from dramatiq import Broker, Message, Middleware, Retry
+from dramatiq import Broker, Message, Middleware
+from dramatiq.middleware import Interrupt, ShutdownNotifications, TimeLimit
 
 from sigra_forward.queues.adapter import TASK_NAME
 from sigra_forward_dramatiq._server import Server
@@ -21,11 +22,52 @@ PUBLISH_AGAIN_AFTER = 1.0
 
 
 class Running:
-    """A job that a thread runs."""
+    """
+    A job that a thread runs.
 
-    def __init__(self, message: MessageProxy) -> None:
+    Args:
+        broker: The worker's broker.
+        message: Its message, as the worker has it.
+
+    Attributes:
+        message: The message.
+        retry_in: Milliseconds after which it is to be tried again, if it is not settled.
+        is_settled: Whether it may be acknowledged: it has come to a good end, or is enqueued again.
+    """
+
+    def __init__(self, broker: Broker, message: MessageProxy) -> None:
+        self._broker = broker
         self.message = message
-        self.is_enqueued_again = False
+        self.retry_in: int = broker.actors[TASK_NAME].options["max_backoff"]
+        self.is_settled = False
+
+    def see_that_nothing_interrupts(self) -> None:
+        """
+        Have neither a time limit nor a stop of the worker break into what is left to do, once the job has ended.
+
+        Dramatiq lets them until the last of its middleware has heard of the end; and what they break into there is the
+        publication of the retry, and the thread.
+        """
+        try:
+            for middleware in self._broker.middleware:
+                if isinstance(middleware, (TimeLimit, ShutdownNotifications)):
+                    middleware.after_process_message(self._broker, self.message)  # type: ignore[no-untyped-call]
+        except Interrupt:  # in the last moment; and none comes a second time
+            self.see_that_nothing_interrupts()
+            raise
+
+    def publish(self) -> None:
+        """Enqueue the job again, or wait a second."""
+        try:
+            self._broker.enqueue(self.message, delay=self.retry_in)  # type: ignore[arg-type]  # as Dramatiq does
+        except Exception as exc:  # noqa: BLE001 - whatever the broker raises
+            failure = type(exc).__name__
+        else:
+            self.is_settled = True
+            return
+        log = logging.getLogger("sigra_forward")
+        log.error("the retry could not be published (%s), and is tried again in %g s", failure, PUBLISH_AGAIN_AFTER)
+        sleep(PUBLISH_AGAIN_AFTER)
 
 
 RUNNING: ContextVar[Running] = ContextVar("sigra_forward_running")
@@ -33,11 +75,11 @@ RUNNING: ContextVar[Running] = ContextVar("sigra_forward_running")
 
 class Jobs(Middleware):
     """
-    Knows which job a thread runs, keeps the reason with a dead letter, and sees that a retry is published.
+    Knows which job a thread runs, keeps the reason with a dead letter, and acknowledges no job that has to be retried.
 
-    Dramatiq acknowledges a job whose retry could not be published, which would be the end of it.
+    Dramatiq acknowledges a job whatever became of its retry, which is the end of it where that was not published.
 
-    It has to stand before Dramatiq's `Retries`, so as to come after it when a job has ended.
+    It has to be the first that hears of a job.
 
     Args:
         server: The server of the broker.
@@ -49,31 +91,32 @@ class Jobs(Middleware):
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note which job the thread runs."""
         if message.actor_name == TASK_NAME:
-            RUNNING.set(Running(message))
+            RUNNING.set(Running(broker, message))
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Note that the host wants the job not to run."""
+        if running := _running(message):
+            running.is_settled = True
 
     def after_enqueue(self, broker: Broker, message: Message[Any], delay: int | None) -> None:
         """Note that the job the thread runs is to be tried again."""
         running = RUNNING.get(None)
         if running is not None and running.message.message_id == message.message_id:
-            running.is_enqueued_again = True
+            running.is_settled = True
 
-    def after_process_message(
-        self, broker: Broker, message: MessageProxy, *, result: object = None, exception: BaseException | None = None
-    ) -> None:
+    def before_ack(self, broker: Broker, message: MessageProxy) -> None:
         """Publish the retry that Dramatiq could not publish, until it is."""
-        if message.actor_name != TASK_NAME or exception is None or message.failed:
-            return
-        running = RUNNING.get()
-        delay = exception.delay if isinstance(exception, Retry) else 0
-        while not running.is_enqueued_again:
-            logging.getLogger("sigra_forward").error(
-                "the retry could not be published, and is tried again in %g s", PUBLISH_AGAIN_AFTER
-            )
-            sleep(PUBLISH_AGAIN_AFTER)
-            with suppress(Exception):  # the line above tells, each time
-                broker.enqueue(message, delay=delay)  # type: ignore[arg-type]  # as Dramatiq itself does
+        running = _running(message)
+        while running is not None and not running.is_settled:
+            with suppress(Interrupt):  # there is nothing left to break off
+                running.publish()
 
     def before_nack(self, broker: Broker, message: MessageProxy) -> None:
         """Keep the reason with what becomes a dead letter."""
         if message.actor_name == TASK_NAME:
             self._server.keep(message)
+
+
+def _running(message: MessageProxy) -> Running | None:
+    running = RUNNING.get(None)
+    return running if running is not None and running.message is message else None

@@ -9,7 +9,7 @@ from dramatiq import Broker, Message, get_encoder
 from dramatiq.encoder import PickleEncoder
 
 from sigra_forward import ConfigurationError
-from sigra_forward.queues.adapter import DEFAULT_QUEUE, TASK_NAME, Binding, not_enqueued, seconds
+from sigra_forward.queues.adapter import BIND_LOCK, DEFAULT_QUEUE, TASK_NAME, Binding, not_enqueued, seconds
 from sigra_forward_dramatiq._actor import INTERRUPTED_RETRY_IN, Perform, registered
 from sigra_forward_dramatiq._server import Server
 
@@ -52,8 +52,9 @@ class DramatiqQueue:
             raise ConfigurationError(msg)
         self._binding = Binding("DramatiqQueue", queue)
         _check_name(queue)
-        self._actor = registered(broker, self._binding, queue)
         self._interrupted_retry_in = int(interrupted_retry_in * 1000)
+        with BIND_LOCK:
+            self._actor = registered(broker, self._binding, queue, self._interrupted_retry_in)
 
     def bind(self, audit_forward: AuditForward, /) -> None:
         """
@@ -64,6 +65,10 @@ class DramatiqQueue:
                 route's queue has a name that cannot be one; or the broker would lose the jobs of a worker that was
                 killed for long, or start one twice that takes long.
         """
+        with BIND_LOCK:
+            self._bind(audit_forward)
+
+    def _bind(self, audit_forward: AuditForward) -> None:
         if self._perform.binding.is_bound:
             msg = "a DramatiqQueue of this Dramatiq broker is bound to an AuditForward already: use one broker for each"
             raise ConfigurationError(msg)

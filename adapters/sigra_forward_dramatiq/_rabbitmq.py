@@ -5,12 +5,20 @@ from __future__ import annotations
 from contextlib import suppress
 from copy import copy
 from functools import partial
-from threading import local
+from threading import Event
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
+import pika  # type: ignore[import-untyped]
 from dramatiq import Message
+from pika.exceptions import (  # type: ignore[import-untyped]
+    AMQPConnectionError,
+    AMQPError,
+    ConnectionClosedByClient,
+)
 
-from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, Binding, forget_after_fork
+from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, Binding, BoundedCaller, forget_after_fork
 from sigra_forward_dramatiq._server import Server
 from sigra_forward_dramatiq._settings import check_rabbitmq
 
@@ -20,49 +28,163 @@ SOCKET_TIMEOUT = 1.0
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing the connections may take."""
 
+MAX_IDLE = 32
+"""Connections that are kept for later."""
+
 
 class RabbitMQ(Server):
     """
     The server of a `RabbitmqBroker`.
 
-    Jobs go out on a copy of the broker, with connections of its own: one for each of our threads, for pika's are for
-    one thread each. Each job is confirmed, or a server that is frozen would swallow it.
+    Jobs go out on connections of our own, on the caller's own thread, each of which is for one thread at a time. Each
+    job is confirmed, or a server that is frozen would swallow it.
     """
 
     def __init__(self, broker: Any) -> None:
         super().__init__(broker)
-        self._private: Any = copy(broker)
         parameters = broker.parameters
         several = isinstance(parameters, list)
-        self._private.parameters = [_bounded(one) for one in parameters] if several else _bounded(parameters)
-        self._private.confirm_delivery = True
-        self._private.queues_pending = set()
+        self._lane: Any = copy(broker)
+        self._lane.__class__ = type("Lane", (_Lane, type(broker)), {})
+        self._lane.caller = self._caller
+        self._lane.parameters = [_bounded(one) for one in parameters] if several else _bounded(parameters)
+        self._lane.confirm_delivery = True
+        self._lane.queues_pending = set()
         self.forget()
         forget_after_fork(self)
 
     def forget(self) -> None:
         """Start anew, with no connections."""
-        self._private.state = local()
-        self._private.connections = set()
-        self._private.channels = set()
+        self._idle: list[Any] = []
 
     def check(self, binding: Binding) -> None:
         check_rabbitmq(binding)
 
     def declare(self, queues: list[str]) -> None:
         super().declare(queues)
-        self._private.queues_pending.update(queues)
+        self._lane.queues_pending.update(queues)
 
     def enqueue(self, message: Message[Any]) -> None:
-        self._caller.call(partial(self._private.enqueue, message), ENQUEUE_TIMEOUT)
+        try:
+            lane = self._idle.pop()
+        except IndexError:
+            lane = copy(self._lane)
+            lane.forget()
+        try:
+            lane.enqueue_in_time(message)
+        except TimeoutError:  # what has made this connection fall silent has done so with all of them
+            self._hang_up(monotonic())
+            raise
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(lane)
+        else:
+            lane.hang_up(monotonic())
 
     def close(self) -> None:
-        old = copy(self._private)
-        self.forget()
-        if old.connections:
-            with suppress(TimeoutError):  # the server is frozen, and the connections end with it
-                self._caller.call(old.close, CLOSE_TIMEOUT)
+        self._hang_up(monotonic() + CLOSE_TIMEOUT)
         super().close()
+
+    def _hang_up(self, until: float) -> None:
+        idle, self._idle = self._idle, []
+        for lane in idle:
+            lane.hang_up(until)
+
+
+class _Lane:
+    """
+    One connection: mixed into the host's kind of broker, whose way to enqueue it bounds.
+
+    The name is resolved on a thread that is given up on, because nothing else bounds that. All else pika does in its
+    loop on the caller's own thread, where a timer of the loop ends the connection when the time is over.
+    """
+
+    caller: BoundedCaller
+    parameters: Any
+    _connection: Any = None
+    _until = 0.0
+    _loop: Any = None
+    _timer: Any = None
+
+    def forget(self) -> None:
+        """Start anew, with no connection."""
+        self._connection = None
+        self.state, self.channels = SimpleNamespace(), set[Any]()
+
+    def enqueue_in_time(self, message: Message[Any]) -> None:
+        """
+        Enqueue *message*.
+
+        Raises:
+            TimeoutError: It took too long.
+            Exception: Whatever else Dramatiq or pika raised. In either case the connection is ended.
+        """
+        self._until = monotonic() + ENQUEUE_TIMEOUT
+        try:
+            self._watch()
+            self.enqueue(message)  # type: ignore[attr-defined]
+            self._loop.remove_timeout(self._timer)
+        except BaseException:
+            del self.connection
+            raise
+
+    def hang_up(self, until: float) -> None:
+        """Close the connection as is due, or end it where that is not over by *until*, of the monotonic clock."""
+        self._until = until
+        if monotonic() < until:
+            self._watch()
+            with suppress(AMQPError):
+                self._connection.close()
+        del self.connection
+
+    @property
+    def connection(self) -> Any:
+        """The connection, which Dramatiq asks for and deletes when it is broken."""
+        if self._connection is None:  # pragma: no branch - Dramatiq asks once, and then keeps the channel
+            self._connection = self._connected()
+            self._watch()
+        return self._connection
+
+    @connection.deleter
+    def connection(self) -> None:
+        connection = self._connection
+        self.forget()
+        if connection is not None:
+            _end(connection)
+
+    def _watch(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.is_open:
+            end = partial(_terminate, connection, AMQPConnectionError("the server did not answer in time"))
+            self._loop = connection._impl.ioloop  # noqa: SLF001 - pika's own timers do not run while it waits
+            self._timer = self._loop.call_later(max(0.0, self._until - monotonic()), end)
+
+    def _connected(self) -> Any:
+        is_given_up = Event()
+
+        def connect() -> Any:
+            connection = pika.BlockingConnection(self.parameters)
+            if is_given_up.is_set():
+                _end(connection)
+            return connection
+
+        try:
+            return self.caller.call(connect, self._until - monotonic())
+        except BaseException:
+            is_given_up.set()
+            raise
+
+
+def _end(connection: Any) -> None:
+    """Close *connection* without a word to the server, which may not answer."""
+    if connection.is_open:
+        _terminate(connection, ConnectionClosedByClient(200, "ended"))
+        with suppress(AMQPError):  # it broke just now
+            connection.process_data_events()
+
+
+def _terminate(connection: Any, reason: Exception) -> None:
+    """Have pika's loop close the socket, as pika itself does when a heartbeat stays away."""
+    connection._impl._terminate_stream(reason)  # noqa: SLF001 - close() waits for the server's answer
 
 
 def _bounded(parameters: Any) -> Any:

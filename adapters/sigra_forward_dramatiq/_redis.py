@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from dramatiq import Message
 from dramatiq.common import current_millis, dq_name
+from dramatiq.errors import ConnectionClosed
 
 from sigra_forward.queues.adapter import Binding
 from sigra_forward_dramatiq._server import Server
@@ -62,11 +63,16 @@ class Redis(Server):
         A consumer that has lost its connection starts anew, and no longer has the jobs that it held back until they
         were due. Dramatiq leaves them to a process that, living, is never taken for dead.
         """
+        consumer = consume(queue_name, *args, **options)
         if queue_name in delay_queues:
+            consumer.requeue = partial(_requeue, consumer.requeue)
             held = f"{self._broker.namespace}:__acks__.{self._broker.broker_id}.{queue_name}"
-            if forgotten := self._broker.client.smembers(held):
-                self._broker.do_requeue(queue_name, *forgotten)
-        return consume(queue_name, *args, **options)
+            try:
+                if forgotten := self._broker.client.smembers(held):
+                    self._broker.do_requeue(queue_name, *forgotten)
+            except redis.RedisError as exc:
+                raise ConnectionClosed(exc) from None  # type: ignore[no-untyped-call]
+        return consumer
 
     def enqueue(self, message: Message[Any]) -> None:
         self._redis.run(lambda _: self._private.enqueue(message))
@@ -105,3 +111,9 @@ class Redis(Server):
 
     def _starts(self, message: MessageProxy) -> str:
         return f"{self._broker.namespace}:sigra_forward:starts:{message.options['redis_message_id']}"
+
+
+def _requeue(requeue: Any, messages: Any) -> None:
+    """Give *messages* back, or leave it to the next `_consume`: what is raised here ends Dramatiq's thread."""
+    with suppress(redis.RedisError):
+        requeue(messages)

@@ -518,7 +518,11 @@ def test_a_forwarder_that_is_not_registered_gets_no_job() -> None:
 @pytest.mark.parametrize(
     ("broker", "options", "expected"),
     [
-        ("redis://h", {}, {"unacked_restore_interval": 5, "unacked_restore_throttle": 1}),
+        (
+            "redis://h",
+            {},
+            {"unacked_restore_interval": 5, "unacked_restore_throttle": 1, "unacked_mutex_expire": 30},
+        ),
         (
             "redis://h",
             {"unacked_restore_interval": 9, "visibility_timeout": 7200},

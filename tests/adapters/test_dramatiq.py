@@ -6,11 +6,14 @@ import json
 import os
 import pickle
 import re
+import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Barrier, BrokenBarrierError, Event, Thread, current_thread
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
@@ -24,7 +27,9 @@ from dramatiq import Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import Retries
+from dramatiq.middleware import Retries, ShutdownNotifications, SkipMessage, TimeLimit
+from dramatiq.middleware.time_limit import TimeLimitExceeded
+from dramatiq.worker import ConsumerThread
 from redis import Redis
 
 from sigra_forward import AuditForward, ConfigurationError, EnqueueError, JobArgs, RetryPolicy, Route, SinkError
@@ -39,6 +44,7 @@ from sigra_forward.testing import (
     make_event,
 )
 from sigra_forward.testing.contracts import Ended, Rig, within
+from sigra_forward.testing.contracts._hostile import run_in_threads
 from sigra_forward.testing.workbench import MAX_ATTEMPTS, audit_forward
 from sigra_forward_dramatiq import REDIS_BROKER_OPTIONS, DramatiqQueue
 from tests.adapters.workers.dramatiq_worker import make_broker
@@ -110,11 +116,12 @@ class DramatiqContract(QueueWorkerContract):
         event, sink = make_event(), _Cutting(proxy)
         routes = {"siem": Route(sink, policy=RetryPolicy(backoff=lambda _: 0))}
         queue = DramatiqQueue(broker, queue=f"cut{uuid4().hex[:8]}")
-        with AuditForward(InMemoryAuditRepository([event]), routes, queue=queue), working(broker):
+        with AuditForward(InMemoryAuditRepository([event]), routes, queue=queue):
             queue.enqueue(JobArgs("siem", event.id))
-            self.wait_for(lambda: "the retry could not be published" in caplog.text, self.patience)
-            proxy.resume()
-            self.wait_for(lambda: sink.events, self.patience)
+            with working(broker):
+                self.wait_for(lambda: "the retry could not be published" in caplog.text, self.patience)
+                proxy.resume()
+                self.wait_for(lambda: sink.events, self.patience)
 
         assert {event.id} == {event.id for event in sink.events}
 
@@ -179,6 +186,95 @@ class DramatiqContract(QueueWorkerContract):
 
         assert [event.id] == [event.id for event in sink.events]
 
+    def test_33_an_outage_beyond_the_time_limit_loses_nothing(self, proxy: TCPProxy, caplog: Any) -> None:
+        """Where the server is gone for longer than a job may take, all are tried again, and every thread works on."""
+        broker = make_broker(self.url("127.0.0.1", proxy.port))
+        name = f"long{uuid4().hex[:8]}"
+        ran = Event()
+        host = dramatiq.actor(broker=broker, actor_name="host", queue_name=name)(lambda: ran.set())
+        events, sink = [make_event() for _ in range(4)], _Cutting(proxy, jobs=4)
+        routes = {"siem": Route(sink, policy=RetryPolicy(backoff=lambda _: 0))}
+        queue = DramatiqQueue(broker, queue=name)
+        with AuditForward(InMemoryAuditRepository(events), routes, queue=queue):
+            for event in events:
+                queue.enqueue(JobArgs("siem", event.id))
+            with working(broker, threads=4) as worker:
+                self.wait_for(lambda: caplog.text.count("the retry could not be published") > 5 * 4, self.patience)
+                proxy.resume()
+                self.wait_for(lambda: len({event.id for event in sink.events}) == 4, self.patience)
+                host.send()
+                assert ran.wait(self.patience)
+
+                assert [True] * 4 == [thread.is_alive() for thread in worker.workers]
+
+    def test_34_a_stop_in_an_outage_loses_nothing(self, server: Any, proxy: TCPProxy, caplog: Any) -> None:
+        """A worker that is to interrupt its jobs when it stops, and stops while the server is gone, gives up no job."""
+        name = f"stop{uuid4().hex[:8]}"
+        event, sink = make_event(), _Cutting(proxy)
+        with self.host(self.url("127.0.0.1", proxy.port), name, event, sink) as (broker, queue):
+            interrupt_on_stop(broker)
+            queue.enqueue(JobArgs("siem", event.id))
+            with working(broker) as worker:
+                self.wait_for(lambda: "the retry could not be published" in caplog.text, self.patience)
+                stopping = Thread(target=worker.stop)
+                stopping.start()
+                caplog.clear()
+                self.wait_for(lambda: caplog.text.count("the retry could not be published") > 3, self.patience)
+                proxy.resume()
+                stopping.join()
+        with self.host(self.broker, name, event, sink) as (broker, _), working(broker):
+            self.wait_for(lambda: sink.events, self.rescue)
+
+        assert {event.id} == {event.id for event in sink.events}
+
+    def test_35_jobs_that_wait_outlive_a_server_that_goes_when_one_is_due(self, proxy: TCPProxy, caplog: Any) -> None:
+        """A retry that is due just when the server goes away takes neither itself nor the other ones with it."""
+        name = f"due{uuid4().hex[:8]}"
+        events, sink = [make_event() for _ in range(3)], _Quick(3)
+        with self.host(self.url("127.0.0.1", proxy.port), name, events, sink, wait=2) as (broker, queue):
+            broker.add_middleware(_CuttingWhenDue(proxy))
+            with working(broker):
+                for event in events:
+                    queue.enqueue(JobArgs("siem", event.id))
+                self.wait_for(lambda: "Consumer encountered a" in caplog.text, self.patience)
+                proxy.resume()
+                self.wait_for(lambda: len({event.id for event in sink.events}) == 3, self.patience)
+
+        assert {event.id for event in events} == {event.id for event in sink.events}
+
+    @pytest.mark.parametrize("cause", ["limit", "stop"])
+    def test_36_a_job_that_is_interrupted_is_tried_again_in_time(self, server: Any, cause: str) -> None:
+        """Whatever interrupts a job, its next attempt is due within `interrupted_retry_in`, and not before half of it."""
+        name = f"again{uuid4().hex[:8]}"
+        event, sink, delays = make_event(), _Stuck(), _Delays()
+        with self.host(self.broker, name, event, sink, interrupted_retry_in=4) as (broker, queue):
+            broker.add_middleware(delays)
+            interrupt_on_stop(broker)
+            with working(broker) as worker:
+                queue.enqueue(JobArgs("siem", event.id))
+                assert sink.begun.wait(self.patience)
+                if cause == "stop":
+                    worker.stop()
+                self.wait_for(lambda: delays.of_retries, self.patience)
+        with self.host(self.broker, name, event, sink) as (broker, _), working(broker):
+            self.wait_for(lambda: sink.events, self.rescue)
+
+        assert [True] == [2_000 <= delay <= 4_000 for delay in delays.of_retries]
+        assert [event.id] == [event.id for event in sink.events]
+
+    @classmethod
+    @contextmanager
+    def host(
+        cls, url: str, name: str, events: Any, sink: Any, *, wait: int = 0, **options: Any
+    ) -> Iterator[tuple[Any, DramatiqQueue]]:
+        """Bind a queue of a broker of its own."""
+        broker = make_broker(url)
+        routes = {"siem": Route(sink, policy=RetryPolicy(backoff=lambda _: wait))}
+        queue = DramatiqQueue(broker, queue=name, **options)
+        repository = InMemoryAuditRepository(events if isinstance(events, list) else [events])
+        with AuditForward(repository, routes, queue=queue):
+            yield broker, queue
+
 
 class TestDramatiqOnRedis(DramatiqContract):
     """Dramatiq on Redis."""
@@ -212,7 +308,7 @@ class TestDramatiqOnRedis(DramatiqContract):
     def waiting(cls, queue: str) -> list[bytes]:
         return cls.redis.hvals(f"dramatiq:{queue}.msgs")
 
-    def test_33_a_dead_letter_says_why(self, rig: Rig, shared: SupervisedProcess) -> None:
+    def test_37_a_dead_letter_says_why(self, rig: Rig, shared: SupervisedProcess) -> None:
         """The traceback of a dead letter, which dashboards show, ends with the reason."""
         event = self.enqueue(rig, "refusing")
         self.end_of(rig, event, shared)
@@ -220,7 +316,7 @@ class TestDramatiqOnRedis(DramatiqContract):
 
         assert letter["options"]["traceback"].endswith("JobEndedError: cancelled: schema_mismatch: no such field\n")
 
-    def test_34_nothing_is_left_behind(self, rig: Rig, shared: SupervisedProcess) -> None:
+    def test_38_nothing_is_left_behind(self, rig: Rig, shared: SupervisedProcess) -> None:
         """How often a job was started is forgotten with the job."""
         assert [] == self.redis.keys("dramatiq:sigra_forward:*")
 
@@ -279,15 +375,63 @@ class TestDramatiqOnRabbitMQ(DramatiqContract):
         monkeypatch.setattr(type(self), "rescue", 0.1)
         super().test_13_a_poison_job_is_bounded(rig, crashes)
 
+    def test_39_connections_that_fall_silent_are_given_up(self, server: Any, proxy: TCPProxy) -> None:
+        """After more calls than connections are kept for have waited in vain on ones that are gone, the next works."""
+        queue = self.job_queue("127.0.0.1", proxy.port, f"gone{uuid4().hex[:8]}")
+        with bind(queue):
+            run_in_threads([partial(queue.enqueue, JobArgs("siem", "1"))] * 48)
+            proxy.silence()
+            with pytest.raises(EnqueueError):
+                run_in_threads([partial(queue.enqueue, JobArgs("siem", "1"))] * 48)
+
+            within(1.5, queue.enqueue, JobArgs("siem", "1"))
+
+    def test_39_a_connection_that_comes_too_late_is_closed(self, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a name server that was given up on leads to in the end is not kept."""
+        made: list[Any] = []
+        back = Event()
+        resolve = socket.getaddrinfo
+
+        def hang(host: Any, *args: Any, **options: Any) -> Any:
+            if host in {"late.invalid", b"late.invalid"}:
+                back.wait()
+                host = server[0]
+            return resolve(host, *args, **options)
+
+        class Made(pika.BlockingConnection):
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **options)
+                made.append(self)
+
+        monkeypatch.setattr(socket, "getaddrinfo", hang)
+        monkeypatch.setattr(pika, "BlockingConnection", Made)
+        queue = self.job_queue("late.invalid", server[1], f"late{uuid4().hex[:8]}")
+        with bind(queue):
+            with pytest.raises(EnqueueError):
+                within(1.5, queue.enqueue, JobArgs("siem", "1"))
+            back.set()
+            self.wait_for(lambda: made and made[0].is_closed, self.patience)
+
+        assert 1 == len(made)
+
 
 @contextmanager
-def working(broker: Any) -> Iterator[None]:
+def working(broker: Any, threads: int = 1) -> Iterator[dramatiq.Worker]:
     """Run a worker of *broker* in this process."""
-    worker = dramatiq.Worker(broker, worker_threads=1)
+    broker.emit_after("process_boot")
+    worker = dramatiq.Worker(broker, worker_threads=threads)
     worker.start()
-    yield
-    worker.stop()
-    broker.close()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        broker.close()
+
+
+def interrupt_on_stop(broker: Any) -> None:
+    """Have the workers of *broker* interrupt their jobs when they stop."""
+    notifying = next(one for one in broker.middleware if isinstance(one, ShutdownNotifications))
+    notifying.notify_shutdown = True
 
 
 class _Quick(FlakyForwarder):
@@ -304,20 +448,61 @@ class _Holding(dramatiq.Middleware):
         self.holds.set()
 
 
-class _Cutting(RecordingForwarder):
-    """Fails once, when it takes the server down too."""
-
-    deadline = 1.0
+class _CuttingWhenDue(dramatiq.Middleware):
+    """Takes the server down when the first retry is due, and about to be moved onto its queue."""
 
     def __init__(self, proxy: TCPProxy) -> None:
-        super().__init__()
         self._proxy = proxy
         self._is_first = True
 
-    def forward(self, event: Any) -> Any:
-        if self._is_first:
+    def before_enqueue(self, broker: Any, message: Any, delay: int | None) -> None:
+        if self._is_first and delay is None and isinstance(current_thread(), ConsumerThread):
             self._is_first = False
             self._proxy.refuse()
+
+
+class _Delays(dramatiq.Middleware):
+    """Notes for how long each retry has to wait, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.of_retries: list[int] = []
+
+    def after_enqueue(self, broker: Any, message: Any, delay: int | None) -> None:
+        if delay is not None:
+            self.of_retries.append(delay)
+
+
+class _Stuck(RecordingForwarder):
+    """Takes for ever, the first time."""
+
+    deadline = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = Event()
+
+    def forward(self, event: Any) -> Any:
+        while not self.begun.is_set():
+            self.begun.set()
+            while True:
+                sleep(0.01)
+        return super().forward(event)
+
+
+class _Cutting(RecordingForwarder):
+    """Fails once for each job, when all of them run, and takes the server down with it."""
+
+    deadline = 1.0
+
+    def __init__(self, proxy: TCPProxy, jobs: int = 1) -> None:
+        super().__init__()
+        self._all_run = Barrier(jobs, action=proxy.refuse)
+        self._failed: set[str] = set()
+
+    def forward(self, event: Any) -> Any:
+        if event.id not in self._failed:
+            self._failed.add(event.id)
+            self._all_run.wait()
             reason = "http_503"
             raise SinkError(reason)
         return super().forward(event)
@@ -465,6 +650,109 @@ def test_retries_are_ours_to_settle() -> None:
     worker.stop()
 
     assert [event.id] == [event.id for event in sink.events]
+
+
+class _LastMoment(TimeLimit):
+    """A time limit that strikes when a job has just ended, once."""
+
+    is_first = True
+
+    def after_process_message(self, *args: Any, **options: Any) -> None:
+        super().after_process_message(*args, **options)
+        if self.is_first:
+            self.is_first = False
+            raise TimeLimitExceeded
+
+
+def test_a_limit_that_strikes_in_the_last_moment_leaves_thread_and_job() -> None:
+    """A job that has just ended when it is interrupted is one that was interrupted, and no harm to its thread."""
+    event, sink = make_event(), RecordingForwarder()
+    with closing(StubBroker(middleware=[_LastMoment(), Retries()])) as broker:
+        queue = DramatiqQueue(broker, interrupted_retry_in=0.01)
+        host = AuditForward(InMemoryAuditRepository([event]), {"siem": sink}, queue=queue)
+        with working(broker) as worker:
+            host.queue.enqueue(JobArgs("siem", event.id))
+            broker.join("sigra_forward", timeout=30_000)
+
+            assert ([event.id] * 2, [True]) == (
+                [event.id for event in sink.events],
+                [thread.is_alive() for thread in worker.workers],
+            )
+
+
+class _Interrupted(StubBroker):
+    """A broker whose publication of a retry is interrupted, time and again."""
+
+    interrupts = 3
+
+    def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
+        if delay is not None and self.interrupts:
+            self.interrupts -= 1
+            raise TimeLimitExceeded
+        return super().enqueue(message, delay=delay)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_interrupt_that_is_not_to_be_kept_off_loses_no_job() -> None:
+    """Where an interrupt of whatever kind breaks into the publication of a retry, and ends the thread, it is published."""
+    event, sink = make_event(), FlakyForwarder(1)
+    with closing(_Interrupted()) as broker:
+        routes = {"siem": Route(sink, policy=RetryPolicy(backoff=lambda _: 0))}
+        host = AuditForward(InMemoryAuditRepository([event]), routes, queue=DramatiqQueue(broker))
+        with working(broker, threads=2):
+            host.queue.enqueue(JobArgs("siem", event.id))
+            broker.join("sigra_forward", timeout=30_000)
+
+        assert [event.id] == [event.id for event in sink.events]
+
+
+class _Skipping(dramatiq.Middleware):
+    def before_process_message(self, broker: Any, message: Any) -> None:
+        raise SkipMessage
+
+
+def test_a_job_that_the_host_skips_is_over(broker: StubBroker) -> None:
+    """What a middleware of the host's own skips is neither run nor tried again."""
+    broker.add_middleware(_Skipping())
+    other = dramatiq.actor(broker=broker, actor_name="host", queue_name="sigra_forward")(lambda: None)
+    event, sink = make_event(), RecordingForwarder()
+    host = AuditForward(InMemoryAuditRepository([event]), {"siem": sink}, queue=DramatiqQueue(broker))
+    with working(broker):
+        host.queue.enqueue(JobArgs("siem", event.id))
+        other.send()
+        broker.join("sigra_forward", timeout=30_000)
+
+    assert [] == sink.events
+
+
+class _Meeting(StubBroker):
+    """A broker in which two threads that bind at once meet."""
+
+    met: Barrier | None = None
+
+    def declare_queue(self, queue_name: str) -> None:
+        if self.met is not None:
+            with suppress(BrokenBarrierError):
+                self.met.wait(1)
+        super().declare_queue(queue_name)
+
+
+def test_only_one_of_two_threads_binds() -> None:
+    """Of two AuditForwards that are constructed at once on one broker, one is refused."""
+    with closing(_Meeting()) as broker:
+        _, *queues = [DramatiqQueue(broker) for _ in range(3)]
+        broker.met = Barrier(2)
+        bound, refused = [], []
+
+        def construct(queue: DramatiqQueue) -> None:
+            try:
+                bound.append(bind(queue))
+            except ConfigurationError as exc:
+                refused.append(str(exc))
+
+        run_in_threads([partial(construct, queue) for queue in queues])
+
+    assert (1, 1) == (len(bound), len(refused))
 
 
 class Hanging(StubBroker):

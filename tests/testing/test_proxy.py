@@ -1,4 +1,4 @@
-"""`TCPProxy`: it passes bytes on, and refuses, freezes, cuts and comes back as it is told."""
+"""`TCPProxy`: it passes bytes on, and refuses, freezes, cuts, silences and comes back as it is told."""
 
 from __future__ import annotations
 
@@ -104,6 +104,22 @@ def test_cuts(proxy: TCPProxy) -> None:
         assert b"" == client.recv(1024)
     with client_of(proxy) as client:
         assert b"back" == answer(client, b"back")
+
+
+def test_silences(proxy: TCPProxy) -> None:
+    """A connection that stands is not answered any more, nor closed, and a new one works at once."""
+    with client_of(proxy) as old:
+        answer(old, b"there")
+        proxy.silence()
+        with client_of(proxy) as new:
+            assert b"new" == answer(new, b"new")
+        old.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            answer(old, b"anyone?")
+        old.settimeout(TIMEOUT)
+        proxy.close()
+
+        assert b"" == old.recv(1024)
 
 
 def test_closes_while_it_is_frozen(proxy: TCPProxy) -> None:
