@@ -11,7 +11,7 @@ from attrs import evolve
 
 from sigra_forward._awaitables import close_if_awaitable
 from sigra_forward._event import AuditEvent, is_event
-from sigra_forward._job_args import JobArgs
+from sigra_forward._job_args import JobArgs, instant_in, reference_in
 from sigra_forward._log import log_error
 from sigra_forward._names import bounded, type_name
 from sigra_forward._outcome import COMPLETED, DISCARDED, Ack, CancelReason, Fault, Outcome, Result, Settlement
@@ -49,6 +49,7 @@ class Attempt:
 
     __slots__ = (
         "action",
+        "args",
         "audit_event_id",
         "dispatch",
         "ended",
@@ -56,7 +57,6 @@ class Attempt:
         "final",
         "forwarder",
         "number",
-        "occurred_at",
         "policy",
         "route",
         "settlement",
@@ -77,7 +77,7 @@ class Attempt:
         self.route = route
         self.forwarder = forwarder
         self.audit_event_id = audit_event_id
-        self.occurred_at: datetime | None = None
+        self.args: Any = None
         self.number = number
         self.policy = policy
         self.dispatch = dispatch
@@ -120,9 +120,11 @@ class Attempt:
             raise ConfigurationError(msg)
         self.policy = policy
         try:
-            reference: JobArgs = args if issubclass(type(args), JobArgs) else JobArgs.from_dict(args)
-            self.forwarder, self.audit_event_id = reference.forwarder, reference.audit_event_id
-            self.occurred_at = reference.occurred_at
+            if issubclass(type(args), JobArgs):
+                self.forwarder, self.audit_event_id = args.forwarder, args.audit_event_id
+            else:
+                self.forwarder, self.audit_event_id = reference_in(args)
+            self.args = args
         except Exception as exc:  # noqa: BLE001 - job args come from outside
             self.ended = Result(Outcome.CANCEL, CancelReason.INVALID_JOB_ARGS, own_words(exc), exception=exc)
             return
@@ -156,11 +158,17 @@ class Attempt:
 
     def _not_found(self) -> Result:
         outcome = Outcome.CANCEL
-        if self.occurred_at is not None and self.policy.not_found_grace:
-            age = datetime.now(timezone.utc) - self.occurred_at
+        occurred_at = self._occurred_at() if self.policy.not_found_grace else None
+        if occurred_at is not None:
+            age = datetime.now(timezone.utc) - occurred_at
             if age.total_seconds() < self.policy.not_found_grace:
                 outcome = Outcome.ERROR
         return Result(outcome, CancelReason.AUDIT_EVENT_NOT_FOUND)
+
+    def _occurred_at(self) -> datetime | None:
+        """Return when the event happened, as the job says; read only where it matters."""
+        args = self.args
+        return args.occurred_at if issubclass(type(args), JobArgs) else instant_in(args)
 
     def conclude(self, result: Result, telemetry: Telemetry) -> Result:
         """Settle *result*, tell of it, and return it settled."""

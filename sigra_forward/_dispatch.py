@@ -72,11 +72,14 @@ class _Round:
         self._host = host
         self._event = event
         self._until = host.clock.monotonic() + ENQUEUE_BUDGET
-        wanted = {name: route for name, route in host.routes.items() if _wants(name, route, event)}
-        self._fates: dict[str, Dispatched | None] = dict.fromkeys(wanted)
-        self._untold = dict.fromkeys(wanted)
-        self.to_enqueue = {name: route for name, route in wanted.items() if self._is_job(route)}
-        self.inline = {name: route for name, route in wanted.items() if name not in self.to_enqueue}
+        self._fates: dict[str, Dispatched | None] = {}
+        self.to_enqueue: dict[str, Route] = {}
+        self.inline: dict[str, Route] = {}
+        for name, route in host.routes.items():
+            if _wants(name, route, event):
+                self._fates[name] = None
+                (self.to_enqueue if self._is_job(route) else self.inline)[name] = route
+        self._untold = self._fates.copy()
 
     def _is_job(self, route: Route) -> bool:
         if route.dispatch is Dispatch.AUTO:

@@ -36,7 +36,7 @@ def _required_id(value: object) -> str:
     if not is_reference(text):
         msg = f"AuditEvent(id=...) must be {REFERENCE_RULE}"
         raise ValueError(msg)
-    return text  # type: ignore[return-value]
+    return text
 
 
 def _require_aware(value: object, name: str) -> None:
@@ -128,7 +128,11 @@ class AuditEvent:
         integers beyond 64 bits text; lone surrogates become U+FFFD. What nests deeper than 100 levels, or holds
         itself, becomes ``"…"``, so that no nesting keeps an event from going out.
         """
-        return {name: json_safe(getattr(self, name)) for name in FIELDS}
+        told = {name: getattr(self, name) for name in FIELDS}
+        for name, value in told.items():
+            if value is not None and not (type(value) is str and value.isascii()):
+                told[name] = json_safe(value)
+        return told
 
 
 FIELDS: tuple[str, ...] = tuple(attribute.name for attribute in fields(AuditEvent))

@@ -12,7 +12,7 @@ from sigra_forward._names import REFERENCE_RULE, is_reference, type_name
 from sigra_forward.errors import InvalidJobArgsError
 
 
-def _reference(value: str, key: str) -> str:
+def _reference(value: object, key: str) -> str:
     if not is_reference(value):
         what = "it breaks that rule" if type(value) is str else f"got {type_name(value)}"
         msg = f"job args key {key!r} must be a str of {REFERENCE_RULE}; {what}"
@@ -26,6 +26,8 @@ def _utc(value: datetime | None) -> datetime | None:
     if not issubclass(type(value), datetime):
         msg = f"job args key 'occurred_at' must be an aware datetime or None; got {type_name(value)}"
         raise InvalidJobArgsError(msg)
+    if type(value) is datetime and value.tzinfo is timezone.utc:
+        return value
     try:
         if value.utcoffset() is not None:
             return value.astimezone(timezone.utc)
@@ -78,16 +80,26 @@ class JobArgs:
         Raises:
             InvalidJobArgsError: *mapping* is none, or one of the other two keys is missing or malformed.
         """
-        try:
-            readable = isinstance(mapping, Mapping)
-        except Exception:  # noqa: BLE001 - what an object says of its own class is foreign code
-            readable = False
-        if not readable:
-            msg = f"job args must be a mapping with the keys forwarder and audit_event_id; got {type_name(mapping)}"
-            raise InvalidJobArgsError(msg)
-        forwarder = _reference(_get(mapping, "forwarder"), "forwarder")  # type: ignore[arg-type]
-        audit_event_id = _reference(_get(mapping, "audit_event_id"), "audit_event_id")  # type: ignore[arg-type]
-        return cls(forwarder, audit_event_id, _instant_or_none(mapping))
+        forwarder, audit_event_id = reference_in(mapping)
+        return cls(forwarder, audit_event_id, instant_in(mapping))
+
+
+def reference_in(mapping: Mapping[str, object]) -> tuple[str, str]:
+    """
+    Return the forwarder and the event's id that job args name, as they stand in a queue.
+
+    Raises:
+        InvalidJobArgsError: As `JobArgs.from_dict` does.
+    """
+    try:
+        readable = type(mapping) is dict or isinstance(mapping, Mapping)
+    except Exception:  # noqa: BLE001 - what an object says of its own class is foreign code
+        readable = False
+    if not readable:
+        msg = f"job args must be a mapping with the keys forwarder and audit_event_id; got {type_name(mapping)}"
+        raise InvalidJobArgsError(msg)
+    forwarder = _reference(_get(mapping, "forwarder"), "forwarder")
+    return forwarder, _reference(_get(mapping, "audit_event_id"), "audit_event_id")
 
 
 def _get(mapping: Mapping[str, object], key: str) -> object:
@@ -100,7 +112,8 @@ def _get(mapping: Mapping[str, object], key: str) -> object:
     raise InvalidJobArgsError(msg)
 
 
-def _instant_or_none(mapping: Mapping[str, object]) -> datetime | None:
+def instant_in(mapping: Mapping[str, object]) -> datetime | None:
+    """Return when the event happened that job args name, where that can be told."""
     try:
         value = mapping["occurred_at"]
         return _utc(parse_iso(value)) if type(value) is str else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, time
+from datetime import date, datetime, time
 from enum import Enum
 from math import inf, isfinite
 
@@ -12,6 +12,8 @@ from sigra_forward._names import type_name
 MAX_DEPTH = 100
 
 _ELLIPSIS = "…"
+
+_CONTAINERS = (Mapping, list, tuple, set, frozenset)
 
 
 def json_safe(value: object, within: tuple[int, ...] = ()) -> object:
@@ -31,8 +33,10 @@ def json_safe(value: object, within: tuple[int, ...] = ()) -> object:
         return _integer(value)  # type: ignore[arg-type]
     if kind is float:
         return value if isfinite(value) else _not_finite(value)  # type: ignore[arg-type]
-    if isinstance(value, (Mapping, list, tuple, set, frozenset)) and not isinstance(value, Enum):
-        return _container(value, within)
+    if kind is datetime:
+        return value.isoformat()  # type: ignore[attr-defined]
+    if kind is dict or (isinstance(value, _CONTAINERS) and not isinstance(value, Enum)):
+        return _container(value, within)  # type: ignore[arg-type]
     return _other(value, within)
 
 
@@ -40,7 +44,7 @@ def _container(value: Mapping[object, object] | Iterable[object], within: tuple[
     if len(within) >= MAX_DEPTH or id(value) in within:
         return _ELLIPSIS
     within = (*within, id(value))
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return {str(json_safe(key)): json_safe(item, within) for key, item in value.items()}
     return [json_safe(item, within) for item in value]
 

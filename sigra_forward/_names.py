@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TypeGuard
 
 MAX_LENGTH = 255
 
@@ -15,7 +16,7 @@ REFERENCE_RULE = "1 to 255 characters, none of them a control, surrogate, line o
 NAME_RULE = "1 to 255 of A-Z a-z 0-9 _ . : -"
 
 
-def is_reference(value: object) -> bool:
+def is_reference(value: object) -> TypeGuard[str]:
     """Tell whether *value* can stand in job args: an exact `str` that keeps `REFERENCE_RULE`."""
     return type(value) is str and 0 < len(value) <= MAX_LENGTH and _FORBIDDEN.search(value) is None
 

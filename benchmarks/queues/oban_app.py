@@ -39,6 +39,11 @@ def enqueue_by_hand(audit_event_id: str) -> None:
     loop.run_until_complete(client.enqueue(ByHand.new({"audit_event_id": audit_event_id})))
 
 
+def enqueue_same(job: dict[str, str]) -> None:
+    """Enqueue a job of the same three texts by the library's own call."""
+    loop.run_until_complete(client.enqueue(ByHand.new(job)))
+
+
 def worker_command(python: str) -> list[str]:
     """Return how a worker is started, with one job at a time."""
     return [python, "oban_app.py"]
