@@ -140,6 +140,12 @@ class Attempt:
         self.route = route
         self.policy = route.policy or policy
 
+    @property
+    def occurred_at(self) -> datetime | None:
+        """When the event happened, as the job says; read only where it matters."""
+        args = self.args
+        return args.occurred_at if issubclass(type(args), JobArgs) else instant_in(args)
+
     def outgoing(self, event: object) -> AuditEvent | Result:
         """Return what the sink shall see of the *event* that the repository gave, or the result if it is nothing."""
         if event is None:
@@ -158,17 +164,12 @@ class Attempt:
 
     def _not_found(self) -> Result:
         outcome = Outcome.CANCEL
-        occurred_at = self._occurred_at() if self.policy.not_found_grace else None
+        occurred_at = self.occurred_at if self.policy.not_found_grace else None
         if occurred_at is not None:
             age = datetime.now(timezone.utc) - occurred_at
             if age.total_seconds() < self.policy.not_found_grace:
                 outcome = Outcome.ERROR
         return Result(outcome, CancelReason.AUDIT_EVENT_NOT_FOUND)
-
-    def _occurred_at(self) -> datetime | None:
-        """Return when the event happened, as the job says; read only where it matters."""
-        args = self.args
-        return args.occurred_at if issubclass(type(args), JobArgs) else instant_in(args)
 
     def conclude(self, result: Result, telemetry: Telemetry) -> Result:
         """Settle *result*, tell of it, and return it settled."""

@@ -209,6 +209,7 @@ def test_an_order_to_who_waits_gives_the_call_up() -> None:
         """
         import os, signal, threading
         from sigra_forward import _bounded
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without it
         _bounded.MAX_THREADS = 1
         caller, go, begun = _bounded.BoundedCaller(), threading.Event(), threading.Event()
         hanging = threading.Thread(target=caller.call, args=(lambda: (begun.set(), go.wait(30)), 30))

