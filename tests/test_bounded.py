@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sigra_forward._bounded import MAX_HANGING, MAX_THREADS, BoundedCaller
+from sigra_forward._bounded import MAX_HANGING, MAX_THREADS, BoundedCaller, _Call, _Pool
 from tests.support_parts import PATIENCE, InThread, python
 
 SPAN: ContextVar[str] = ContextVar("span", default="none")
@@ -444,3 +444,16 @@ def test_a_child_process_has_threads_of_its_own() -> None:
     )
 
     assert "True" == printed.strip()
+
+
+def test_a_call_that_is_given_up_on_just_as_it_ends_leaves_the_count_as_it_is() -> None:
+    """Its thread has been here before."""
+    caller, pool = BoundedCaller(), _Pool()
+    call = _Call(int, bool)
+    pool.begin(call)
+    until = monotonic() + PATIENCE
+    while not call.is_over and monotonic() < until:
+        caller.call(int, PATIENCE)
+
+    assert (True, 0, 0) == (pool.give_up(call), pool._live, pool._hanging)
+    pool.close()

@@ -130,9 +130,9 @@ def _descendants(pid: int) -> list[int]:
 def _has_pending(pid: int, number: int) -> bool:
     """Tell whether the kernel has yet to hand a signal over."""
     with suppress(OSError):  # it is gone
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("ShdPnd:"):
-                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        pending = next(line for line in status.splitlines() if line.startswith("ShdPnd:"))
+        return bool(int(pending.split()[1], 16) >> (number - 1) & 1)
     return False
 
 

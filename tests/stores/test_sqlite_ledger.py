@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from sigra_forward import ConfigurationError, State
-from sigra_forward._ledger import Receipt
+from sigra_forward._ledger import Lease, Receipt
 from sigra_forward.ports import Ledger
-from sigra_forward.stores._sql_ledger import SCHEMA_VERSION
+from sigra_forward.stores._sql_ledger import SCHEMA_VERSION, SQLLedger
+from sigra_forward.stores._sqlite_connections import Connections
 from sigra_forward.stores._sqlite_ledger import SQLiteLedger
 from sigra_forward.testing.contracts._ledger import LedgerContract
 from tests.support_parts import python
 
 MOMENT = datetime(2026, 1, 31, 9, 30, tzinfo=timezone.utc)
+LEASE = Lease(1, 1, MOMENT)
 RECEIPT = Receipt("1", MOMENT, State.COMPLETED, MOMENT, MOMENT)
 
 
@@ -180,3 +182,27 @@ def test_it_is_a_ledger(ledger: SQLiteLedger) -> None:
     port: Ledger = ledger
 
     assert [] == port.lanes()
+
+
+def test_what_a_ledger_must_give_is_named_by_the_base() -> None:
+    """A base that carries nothing to a database says so."""
+    bare = SQLLedger()
+
+    for ask in (bare.lanes, lambda: bare.release(LEASE), lambda: bare._ids([])):
+        with pytest.raises(NotImplementedError):
+            ask()
+
+
+def test_a_connection_that_cannot_be_set_up_is_closed(path: Path) -> None:
+    """What went wrong comes out, and nothing is left open."""
+    opened: list[sqlite3.Connection] = []
+
+    def fail(connection: sqlite3.Connection) -> None:
+        opened.append(connection)
+        raise KeyError
+
+    with pytest.raises(KeyError), Connections(path, "rwc", 1.0, fail).one():
+        pass  # it never comes to this
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")

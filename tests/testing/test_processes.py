@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from time import monotonic, sleep
 import pytest
 
 from sigra_forward.testing import SupervisedProcess
+from sigra_forward.testing._processes import _has_pending
 from tests.support_parts import PATIENCE
 
 PARENT = """
@@ -107,6 +109,24 @@ def test_asked_to_stop_it_has_taken_notice(start: Callable[[str], SupervisedProc
         process.stop()
 
         assert (1, 1, False) == (process.log().count("asked"), process.starts, is_alive(process.pid))
+
+
+def test_a_process_that_is_busy_is_waited_for(start: Callable[[str], SupervisedProcess]) -> None:
+    """As long as the kernel has not handed the request over, nobody has taken notice."""
+    block, unblock = (f"signal.pthread_sigmask(signal.SIG_{how}, [signal.SIGTERM])" for how in ("BLOCK", "UNBLOCK"))
+    note = "signal.signal(signal.SIGTERM, lambda *_: (print('asked', flush=True), os._exit(0)))"
+    with start(f"{note}; {block}; print('ready', flush=True); time.sleep(0.1); {unblock}") as process:
+        wait_for(lambda: "ready" in process.log())
+
+        process.ask_to_stop()
+        process.stop()
+
+        assert 1 == process.log().count("asked")
+
+
+def test_a_process_that_is_gone_has_nothing_pending() -> None:
+    """There is nobody to take notice."""
+    assert not _has_pending(2**22 + 1, signal.SIGTERM)
 
 
 def test_nothing_is_left_behind(start: Callable[[str], SupervisedProcess]) -> None:
