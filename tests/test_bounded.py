@@ -171,18 +171,9 @@ def test_a_call_that_is_given_up_on_makes_room_for_one_that_waits(monkeypatch: p
     """What waits does not wait for what hangs."""
     monkeypatch.setattr("sigra_forward._bounded.MAX_THREADS", 1)
     caller, go = BoundedCaller(), threading.Event()
-    begun = threading.Event()
-
-    def hang() -> None:
-        begun.set()
-        go.wait(PATIENCE)
 
     async def main() -> int:
-        hanging = asyncio.ensure_future(caller.acall(hang))
-        while not begun.is_set():
-            await asyncio.sleep(0)
-        waiting = asyncio.ensure_future(caller.acall(lambda: 42))
-        await asyncio.sleep(0)
+        hanging, waiting = await _one_hangs_and_one_waits(caller, go)
         hanging.cancel()
         return await waiting
 
@@ -260,18 +251,10 @@ def test_a_call_begun_at_a_close_is_made(call: Call) -> None:
 def test_a_call_waits_on_where_no_thread_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the process can have no more threads, what waits is made by a thread that is back."""
     monkeypatch.setattr("sigra_forward._bounded.MAX_THREADS", 1)
-    caller, go, begun = BoundedCaller(), threading.Event(), threading.Event()
-
-    def hang() -> None:
-        begun.set()
-        go.wait(PATIENCE)
+    caller, go = BoundedCaller(), threading.Event()
 
     async def main() -> int:
-        hanging = asyncio.ensure_future(caller.acall(hang))
-        while not begun.is_set():
-            await asyncio.sleep(0)
-        waiting = asyncio.ensure_future(caller.acall(lambda: 42))
-        await asyncio.sleep(0)
+        hanging, waiting = await _one_hangs_and_one_waits(caller, go)
         monkeypatch.setattr(threading.Thread, "start", _refuse)
         hanging.cancel()
         await asyncio.wait([hanging])
@@ -279,6 +262,23 @@ def test_a_call_waits_on_where_no_thread_can_start(monkeypatch: pytest.MonkeyPat
         return await waiting
 
     assert 42 == asyncio.run(main())
+
+
+async def _one_hangs_and_one_waits(
+    caller: BoundedCaller, go: threading.Event
+) -> tuple[asyncio.Future[None], asyncio.Future[int]]:
+    begun = threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        go.wait(PATIENCE)
+
+    hanging = asyncio.ensure_future(caller.acall(hang))
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    waiting = asyncio.ensure_future(caller.acall(lambda: 42))
+    await asyncio.sleep(0)
+    return hanging, waiting
 
 
 def _refuse(thread: threading.Thread) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from threading import BoundedSemaphore
 from time import monotonic
 from typing import Any
 
 from celery import Celery
 from kombu.messaging import Producer
 
-from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, BoundedCaller, forget_after_fork
+from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, BoundedCaller, Places, forget_after_fork
 from sigra_forward_celery._settings import driver
-
-MAX_CONNECTIONS = 16
-"""Connections that a process keeps; further enqueues wait for one, within their own time."""
 
 SOCKET_TIMEOUT = ENQUEUE_TIMEOUT / 2
 """Seconds for one answer of the broker: of several in the app's URL, the second is tried in time."""
@@ -42,7 +38,7 @@ class Publisher:
         self._app = app
         self._caller = BoundedCaller()
         self._idle: list[Producer] = []
-        self._free = BoundedSemaphore(MAX_CONNECTIONS)
+        self._places = Places()
         forget_after_fork(self)
 
     @cached_property
@@ -81,15 +77,10 @@ class Publisher:
         """Leave the parent process its connections: the client of RabbitMQ would shut them down for both."""
         _PARENTS_PRODUCERS.append(self._idle)
         self._idle = []
-        self._free = BoundedSemaphore(MAX_CONNECTIONS)
 
     def _send(self, until: float, message: tuple[Any, ...], options: dict[str, Any]) -> None:
-        if not self._free.acquire(timeout=max(until - monotonic(), 0)):
-            raise TimeoutError
-        try:
+        with self._places.one(until - monotonic()):
             self._send_on_one(until, message, options)
-        finally:
-            self._free.release()
 
     def _send_on_one(self, until: float, message: tuple[Any, ...], options: dict[str, Any]) -> None:
         idle, began = self._idle, monotonic()

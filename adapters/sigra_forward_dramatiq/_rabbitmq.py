@@ -18,7 +18,7 @@ from pika.exceptions import (  # type: ignore[import-untyped]
     ConnectionClosedByClient,
 )
 
-from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, Binding, BoundedCaller, forget_after_fork
+from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, Binding, BoundedCaller, Places, forget_after_fork
 from sigra_forward_dramatiq._server import Server
 from sigra_forward_dramatiq._settings import check_rabbitmq
 
@@ -27,9 +27,6 @@ SOCKET_TIMEOUT = 1.0
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing the connections may take."""
-
-MAX_IDLE = 32
-"""Connections that are kept for later."""
 
 
 class RabbitMQ(Server):
@@ -50,6 +47,7 @@ class RabbitMQ(Server):
         self._lane.parameters = [_bounded(one) for one in parameters] if several else _bounded(parameters)
         self._lane.confirm_delivery = True
         self._lane.queues_pending = set()
+        self._places = Places()
         self.forget()
         forget_after_fork(self)
 
@@ -65,19 +63,24 @@ class RabbitMQ(Server):
         self._lane.queues_pending.update(queues)
 
     def enqueue(self, message: Message[Any]) -> None:
+        until = monotonic() + ENQUEUE_TIMEOUT
+        with self._places.one(ENQUEUE_TIMEOUT):
+            self._enqueue(message, until)
+
+    def _enqueue(self, message: Message[Any], until: float) -> None:
+        idle = self._idle
         try:
-            lane = self._idle.pop()
+            lane = idle.pop()
         except IndexError:
             lane = copy(self._lane)
             lane.forget()
         try:
-            lane.enqueue_in_time(message)
+            lane.enqueue_in_time(message, until)
         except TimeoutError:  # what has made this connection fall silent has done so with all of them
             self._hang_up(monotonic())
             raise
-        if len(self._idle) < MAX_IDLE:
-            self._idle.append(lane)
-        else:
+        idle.append(lane)
+        if idle is not self._idle:  # `close` was called meanwhile
             lane.hang_up(monotonic())
 
     def close(self) -> None:
@@ -110,15 +113,15 @@ class _Lane:
         self._connection = None
         self.state, self.channels = SimpleNamespace(), set[Any]()
 
-    def enqueue_in_time(self, message: Message[Any]) -> None:
+    def enqueue_in_time(self, message: Message[Any], until: float) -> None:
         """
-        Enqueue *message*.
+        Enqueue *message*, and give up at *until* of the monotonic clock.
 
         Raises:
             TimeoutError: It took too long.
             Exception: Whatever else Dramatiq or pika raised. In either case the connection is ended.
         """
-        self._until = monotonic() + ENQUEUE_TIMEOUT
+        self._until = until
         try:
             self._watch()
             self.enqueue(message)  # type: ignore[attr-defined]

@@ -6,16 +6,12 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from functools import partial
 from math import inf
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
 
-from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, BoundedCaller, forget_after_fork
-
-MAX_CONNECTIONS = 16
-"""Connections of one process to one database. A call that finds all of them in use waits for one."""
+from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, BoundedCaller, Places, forget_after_fork
 
 _PARENTS_CONNECTIONS: list[object] = []
 
@@ -36,7 +32,7 @@ class PrivatePostgres:
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = {"connect_timeout": 2, **options, "autocommit": True}
         self._idle: list[_InTime] = []
-        self._free = _places()
+        self._places = Places()
         self._caller = BoundedCaller()
         forget_after_fork(self)
 
@@ -49,16 +45,8 @@ class PrivatePostgres:
             Exception: What psycopg or *function* raised.
         """
         until = monotonic() + ENQUEUE_TIMEOUT
-        free = self._free
-        try:
-            place = free.get(timeout=ENQUEUE_TIMEOUT)
-        except Empty:
-            msg = f"all {MAX_CONNECTIONS} connections are in use"
-            raise TimeoutError(msg) from None
-        try:
+        with self._places.one(ENQUEUE_TIMEOUT):
             return self._run(function, until)
-        finally:
-            free.put(place)
 
     def close(self) -> None:
         """Close the connections that are not in use. A later `run` opens one anew."""
@@ -69,7 +57,7 @@ class PrivatePostgres:
     def forget(self) -> None:
         """Leave the parent process its connections."""
         _PARENTS_CONNECTIONS.append(self._idle)
-        self._idle, self._free = [], _places()
+        self._idle = []
 
     def _run(self, function: Callable[[psycopg.Connection[Any]], T], until: float) -> T:
         connection = self._taken()
@@ -123,7 +111,7 @@ class PrivatePostgres:
             self._keep(connection, idle)
 
     def _keep(self, connection: _InTime, idle: list[_InTime]) -> None:
-        if idle is self._idle and len(idle) < self._free.qsize():
+        if idle is self._idle and len(idle) < self._places.free:
             idle.append(connection)
         else:
             connection.close()
@@ -141,14 +129,6 @@ class _InTime(psycopg.Connection[Any]):
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
         """Wait as psycopg does, which looks up ten times a second, until `until`."""
         return super().wait(_ending(gen, self.until), *args, **options)
-
-
-def _places() -> SimpleQueue[None]:
-    """Return what there is one of for each connection that may be in use."""
-    places: SimpleQueue[None] = SimpleQueue()
-    for _ in range(MAX_CONNECTIONS):
-        places.put(None)
-    return places
 
 
 def _ending(gen: Generator[Any, Any, T], until: float) -> Generator[Any, Any, T]:

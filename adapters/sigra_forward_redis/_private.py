@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 from functools import partial
 from math import inf
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -15,10 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, BoundedCaller, forget_after_fork
-
-MAX_CONNECTIONS = 16
-"""Connections that one client keeps in a process; calls that find all in use wait for one, as part of their time."""
+from sigra_forward.queues.adapter import ENQUEUE_TIMEOUT, BoundedCaller, Places
 
 _SOONEST = 0.001
 """Seconds that a socket is given when no time is left: with 0 it would not wait at all, and not time out either."""
@@ -51,8 +47,7 @@ class PrivateRedis:
         pool = client.connection_pool
         self._is_ours = type(pool) in {redis.ConnectionPool, redis.BlockingConnectionPool}
         self.client = self._private(pool) if self._is_ours else client
-        self.forget()
-        forget_after_fork(self)
+        self._places = Places()
 
     def run(self, function: Callable[[redis.Redis], T]) -> T:
         """
@@ -64,15 +59,11 @@ class PrivateRedis:
         """
         if not self._is_ours:
             return self._caller.call(partial(function, self.client), ENQUEUE_TIMEOUT)
-        free = self._free
         until = _UNTIL.set(monotonic() + ENQUEUE_TIMEOUT)
         try:
-            place = free.get(timeout=ENQUEUE_TIMEOUT)
-            try:
+            with self._places.one(ENQUEUE_TIMEOUT):
                 return function(self.client)
-            finally:
-                free.put(place)
-        except (Empty, redis.TimeoutError) as exc:  # of redis-py's own, which is no TimeoutError
+        except (TimeoutError, redis.TimeoutError) as exc:  # redis-py's own is another
             self.client.connection_pool.disconnect(inuse_connections=False)  # those that are idle may be dead as well
             msg = "Redis did not answer in time"
             raise TimeoutError(msg) from exc
@@ -84,12 +75,6 @@ class PrivateRedis:
         if self._is_ours:
             self.client.connection_pool.disconnect()
         self._caller.close()
-
-    def forget(self) -> None:
-        """Start anew: no connection is in use. The client sees for itself that it is in another process."""
-        self._free: SimpleQueue[None] = SimpleQueue()  # a signal handler may come back in the midst of it
-        for _ in range(MAX_CONNECTIONS):
-            self._free.put(None)
 
     def _private(self, pool: redis.ConnectionPool) -> redis.Redis:
         options = {

@@ -21,14 +21,17 @@ from sigra_forward.queues._binding import (
     why,
 )
 from sigra_forward.queues._dependencies import require
+from sigra_forward.queues._places import MAX_CONNECTIONS, Places
 
 __all__ = [
     "BIND_LOCK",
     "DEFAULT_QUEUE",
     "ENQUEUE_TIMEOUT",
+    "MAX_CONNECTIONS",
     "TASK_NAME",
     "Binding",
     "BoundedCaller",
+    "Places",
     "ending",
     "forget_after_fork",
     "not_enqueued",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from sigra_forward._ledger import SAME_INSTANT, Cursor, FailedAttempt, Lane, Lease, Receipt
 from sigra_forward._outcome import Ack, State
 
 SCHEMA_VERSION = 1
+
+T = TypeVar("T")
 
 STATES = {State.COMPLETED: 0, State.RETRYABLE: 1, State.CANCELLED: 2, State.DISCARDED: 3}
 COMPLETED, RETRYABLE = STATES[State.COMPLETED], STATES[State.RETRYABLE]
@@ -104,11 +106,11 @@ class SQLLedger:
 
     # What carries it there.
 
-    def _read(self, operation: Callable[..., Any], /, *arguments: Any) -> Any:
+    def _read(self, operation: Callable[..., T], /, *arguments: Any) -> T:
         """Return ``operation(connection, *arguments)``, which only reads; an awaitable where async."""
         raise NotImplementedError
 
-    def _change(self, operation: Callable[..., Any], /, *arguments: Any) -> Any:
+    def _change(self, operation: Callable[..., T], /, *arguments: Any) -> T:
         """Return ``operation(connection, *arguments)``, run in a transaction of its own; an awaitable where async."""
         raise NotImplementedError
 
@@ -123,7 +125,7 @@ class SQLLedger:
 
     def now(self) -> datetime:
         """Return the time by the database's clock."""
-        return self._read(self._now)  # type: ignore[no-any-return]
+        return self._read(self._now)
 
     def _now(self, connection: Connection) -> datetime:
         ((moment,),) = connection.rows(f"SELECT {self.now_sql}")
@@ -133,7 +135,7 @@ class SQLLedger:
 
     def lane(self, source: str, forwarder: str, floor: datetime) -> Lane:
         """Return the lane, made with *floor* where it is not there yet."""
-        return self._change(self._lane, source, forwarder, floor)  # type: ignore[no-any-return]
+        return self._change(self._lane, source, forwarder, floor)
 
     def _lane(self, connection: Connection, source: str, forwarder: str, floor: datetime) -> Lane:
         found = self._lanes(connection, source, forwarder)
@@ -145,7 +147,7 @@ class SQLLedger:
 
     def lanes(self) -> Sequence[Lane]:
         """Return all lanes, in the order in which they were made."""
-        return self._read(self._lanes)  # type: ignore[no-any-return]
+        return self._read(self._lanes)
 
     def _lanes(self, connection: Connection, source: str | None = None, forwarder: str | None = None) -> list[Lane]:
         where = "WHERE source = :source AND forwarder = :forwarder" if source is not None else ""
@@ -161,7 +163,7 @@ class SQLLedger:
 
     def acquire(self, lane: int, owner: str, seconds: float) -> Lease | None:
         """Return a lease of *lane* for *owner*, or ``None`` while somebody else has it."""
-        return self._change(self._acquire, lane, owner, seconds)  # type: ignore[no-any-return]
+        return self._change(self._acquire, lane, owner, seconds)
 
     def _acquire(self, connection: Connection, lane: int, owner: str, seconds: float) -> Lease | None:
         free = connection.change(
@@ -182,7 +184,7 @@ class SQLLedger:
 
     def renew(self, lease: Lease, seconds: float) -> Lease | None:
         """Return *lease* with *seconds* left to it from now on, or ``None`` where somebody else has the lane."""
-        return self._change(self._renew, lease, seconds)  # type: ignore[no-any-return]
+        return self._change(self._renew, lease, seconds)
 
     def _renew(self, connection: Connection, lease: Lease, seconds: float) -> Lease | None:
         kept = connection.change(
@@ -224,7 +226,7 @@ class SQLLedger:
 
     def receipts(self, lane: int, audit_event_ids: Sequence[str]) -> Mapping[str, Receipt]:
         """Return the receipts of the events that have one, by id."""
-        return self._read(self._receipts, lane, audit_event_ids)  # type: ignore[no-any-return]
+        return self._read(self._receipts, lane, audit_event_ids)
 
     def _receipts(self, connection: Connection, lane: int, audit_event_ids: Sequence[str]) -> dict[str, Receipt]:
         query = self._sql(f"SELECT {_SELECT} FROM {{receipts}} WHERE lane = :lane AND {self.among}")
@@ -235,7 +237,7 @@ class SQLLedger:
         self, lane: int, receipts: Sequence[Receipt], lease: Lease | None = None, cursor: Cursor | None = None
     ) -> bool:
         """Write *receipts*, and *cursor* with them; tell whether *lease*, where one was given, still held."""
-        return self._change(self._record, lane, receipts, lease, cursor)  # type: ignore[no-any-return]
+        return self._change(self._record, lane, receipts, lease, cursor)
 
     def _record(
         self,
@@ -269,7 +271,7 @@ class SQLLedger:
 
     def due(self, lane: int, limit: int) -> Sequence[Receipt]:
         """Return up to *limit* receipts that are to be tried again by now, the longest due first."""
-        return self._read(self._due, lane, limit)  # type: ignore[no-any-return]
+        return self._read(self._due, lane, limit)
 
     def _due(self, connection: Connection, lane: int, limit: int) -> list[Receipt]:
         query = (
@@ -280,7 +282,7 @@ class SQLLedger:
 
     def next_due(self, lane: int) -> datetime | None:
         """Return when the next one is to be tried again, be it past or to come."""
-        return self._read(self._next_due, lane)  # type: ignore[no-any-return]
+        return self._read(self._next_due, lane)
 
     def _next_due(self, connection: Connection, lane: int) -> datetime | None:
         query = f"SELECT min(due_at) FROM {{receipts}} WHERE lane = :lane AND state = {RETRYABLE}"
@@ -289,7 +291,7 @@ class SQLLedger:
 
     def counts(self, lane: int) -> Mapping[State, int]:
         """Return how many receipts there are in each state but ``COMPLETED``, without a look at those."""
-        return self._read(self._counts, lane)  # type: ignore[no-any-return]
+        return self._read(self._counts, lane)
 
     def _counts(self, connection: Connection, lane: int) -> dict[State, int]:
         query = f"SELECT state, count(*) FROM {{receipts}} WHERE lane = :lane AND state <> {COMPLETED} GROUP BY state"
@@ -298,7 +300,7 @@ class SQLLedger:
 
     def page(self, lane: int, after: str, limit: int, states: Sequence[State] = tuple(State)) -> Sequence[Receipt]:
         """Return up to *limit* receipts in the order of their ids, from the first one after *after* on."""
-        return self._read(self._page, lane, after, limit, states)  # type: ignore[no-any-return]
+        return self._read(self._page, lane, after, limit, states)
 
     def _page(
         self, connection: Connection, lane: int, after: str, limit: int, states: Sequence[State]
@@ -312,7 +314,7 @@ class SQLLedger:
 
     def attempts(self, lane: int, audit_event_id: str) -> Sequence[FailedAttempt]:
         """Return the failed attempts of one event, in their order."""
-        return self._read(self._attempts, lane, audit_event_id)  # type: ignore[no-any-return]
+        return self._read(self._attempts, lane, audit_event_id)
 
     def _attempts(self, connection: Connection, lane: int, audit_event_id: str) -> list[FailedAttempt]:
         query = (
@@ -329,7 +331,7 @@ class SQLLedger:
 
     def cursors(self, lane: int) -> Mapping[str, Cursor]:
         """Return the lane's cursors by name."""
-        return self._read(self._cursors, lane)  # type: ignore[no-any-return]
+        return self._read(self._cursors, lane)
 
     def _cursors(self, connection: Connection, lane: int) -> dict[str, Cursor]:
         query = "SELECT name, position, until, moved_at FROM {cursors} WHERE lane = :lane"

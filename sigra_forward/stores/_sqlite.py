@@ -150,14 +150,7 @@ class SQLiteAuditRepository:
         whole: bool = False,
     ) -> Sequence[Found]:
         """
-        Return up to *limit* committed rows in ascending order of their positions.
-
-        Args:
-            after: The position to begin behind; ``None``: begin with the first row.
-            limit: How many at most.
-            until: The position of the last row to return; ``None``: there is no end.
-            actions: Those of a `Route`: rows of other actions are left out.
-            whole: Whether to tell the events, and not only the ids.
+        Return up to *limit* committed rows in ascending order of their positions; see `AuditSource.scan`.
 
         Raises:
             ConfigurationError, sqlite3.Error: As `get`.

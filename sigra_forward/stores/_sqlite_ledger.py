@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sigra_forward._settle import seconds
 from sigra_forward.errors import ConfigurationError
@@ -16,6 +16,8 @@ from sigra_forward.stores._sqlite_connections import Connections
 
 if TYPE_CHECKING:
     import sqlite3
+
+T = TypeVar("T")
 
 _SCHEMA = f"""
 CREATE TABLE {{schema}} (version INTEGER NOT NULL);
@@ -138,11 +140,11 @@ class SQLiteLedger(SQLLedger):
         """Close the connections that are not in use. A later call opens one anew."""
         self._connections.close()
 
-    def _read(self, operation: Callable[..., Any], /, *arguments: Any) -> Any:
+    def _read(self, operation: Callable[..., T], /, *arguments: Any) -> T:
         with self._connections.one() as connection, _transaction(connection, "DEFERRED"):
             return operation(_Connection(connection), *arguments)
 
-    def _change(self, operation: Callable[..., Any], /, *arguments: Any) -> Any:
+    def _change(self, operation: Callable[..., T], /, *arguments: Any) -> T:
         with self._connections.one() as connection, _transaction(connection, "IMMEDIATE"):
             return operation(_Connection(connection), *arguments)
 

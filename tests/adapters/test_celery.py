@@ -34,7 +34,7 @@ from sigra_forward import (
     SinkError,
 )
 from sigra_forward._bounded import MAX_THREADS
-from sigra_forward.queues.adapter import TASK_NAME
+from sigra_forward.queues.adapter import MAX_CONNECTIONS, TASK_NAME
 from sigra_forward.telemetry import Discarded, Failed
 from sigra_forward.testing import (
     InMemoryAuditRepository,
@@ -51,7 +51,6 @@ from sigra_forward.testing.contracts._hostile import run_in_threads
 from sigra_forward.testing.contracts._queue_worker import Crash
 from sigra_forward.testing.workbench import POISON_ATTEMPTS, audit_forward
 from sigra_forward_celery import CeleryQueue, worker_settings
-from sigra_forward_celery._publisher import MAX_CONNECTIONS
 from tests.adapters.support_slow import SlowProxy
 from tests.adapters.workers.celery_worker import contrary, make_app
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from traceback import format_exception
 from typing import Any
 from uuid import uuid4
@@ -47,6 +47,7 @@ from sigra_forward.testing import (
 from sigra_forward.testing.contracts import Ended, Rig
 from sigra_forward_oban import ObanQueue, worker_settings
 from tests.adapters.support_oban import PATIENCE, awork, execute, row, rows, shop
+from tests.adapters.support_overrunning import OverrunningForwarder
 from tests.adapters.workers.oban_worker import PREFIX, RESCUE_AFTER, make_queue
 
 ENDS = {"completed": "succeeded", "cancelled": "failed", "discarded": "failed"}
@@ -207,28 +208,6 @@ def _dsn(postgres_server: tuple[str, int], postgres_database: str) -> str:
     dsn = f"postgresql://postgres@{host}:{port}/{postgres_database}"
     execute(dsn, install_sql())
     return dsn
-
-
-class OverrunningForwarder:
-    """A sync forwarder that takes more than twice its deadline, until it is called again; counts itself at work."""
-
-    deadline = 0.1
-
-    def __init__(self) -> None:
-        self._lock, self._again = Lock(), Event()
-        self._at_work = self._calls = self.most_at_once = 0
-
-    def forward(self, event: AuditEvent) -> None:
-        """Say yes, late."""
-        with self._lock:
-            self._calls += 1
-            self._at_work += 1
-            self.most_at_once = max(self.most_at_once, self._at_work)
-        if self._calls > 1:
-            self._again.set()
-        self._again.wait(PATIENCE)
-        with self._lock:
-            self._at_work -= 1
 
 
 class TestWorker:

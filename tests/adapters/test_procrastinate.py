@@ -52,6 +52,7 @@ from sigra_forward.testing.contracts import Ended, Rig
 from sigra_forward_procrastinate import WORKER_DEFAULTS, ProcrastinateQueue
 from sigra_forward_procrastinate._rescue import RESCUE_NAME
 from sigra_forward_procrastinate._settings import MAX_QUEUE_NAME
+from tests.adapters.support_overrunning import OverrunningForwarder
 from tests.adapters.workers.procrastinate_worker import make_app, make_queue
 
 ENDS = {"succeeded": "succeeded", "failed": "failed", "aborted": "failed"}
@@ -855,33 +856,12 @@ def test_the_workers_loop_is_left_alone(shop: Shop) -> None:
     assert (True, "succeeded") == (gate.was_opened, shop.job(number)[0])
 
 
-class Overrunning:
-    """A sync forwarder that takes more than twice its deadline, until it is called again; counts itself at work."""
-
-    deadline = 0.1
-
-    def __init__(self) -> None:
-        self._lock, self.again = threading.Lock(), threading.Event()
-        self._at_work = self._calls = self.most_at_once = 0
-
-    def forward(self, event: AuditEvent) -> None:
-        with self._lock:
-            self._calls += 1
-            self._at_work += 1
-            self.most_at_once = max(self.most_at_once, self._at_work)
-        if self._calls > 1:
-            self.again.set()
-        self.again.wait(10)
-        with self._lock:
-            self._at_work -= 1
-
-
 @pytest.mark.xfail(strict=True, reason="nothing breaks into a thread: a sync call that is given up on goes on")
 def test_a_run_that_is_given_up_on_is_over_before_the_next(database: str, shop: Shop) -> None:
     """A sync forwarder that takes more than twice its deadline is not at work twice at once."""
     other, sink, repository = (
         App(connector=PsycopgConnector(conninfo=database)),
-        Overrunning(),
+        OverrunningForwarder(),
         InMemoryAuditRepository(),
     )
     queue = ProcrastinateQueue(other, queue="late")

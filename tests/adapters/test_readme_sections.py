@@ -15,6 +15,7 @@ from time import monotonic, sleep
 import pytest
 
 from sigra_forward.testing import SupervisedProcess
+from tests.adapters import report
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PATIENCE = 60.0
@@ -86,3 +87,13 @@ def test_the_section_runs_as_it_stands(library: str, module: str, servers: dict[
 
 def _expanded(command: str, environment: dict[str, str]) -> str:
     return re.sub(r"\$(\w+)", lambda name: environment.get(name[1], name[0]), command)
+
+
+def test_the_table_of_adapters_is_there() -> None:
+    """It has the columns that the suite's report has now, and a line for each queue and server."""
+    table = README.partition(report.BEGIN)[2].partition(report.END)[0]
+    lines = table.removeprefix(report.HEAD).splitlines()
+
+    assert table.startswith(report.HEAD)
+    expected = "Celery, RabbitMQ|Celery, Redis|Dramatiq, RabbitMQ|Dramatiq, Redis|Oban, PostgreSQL"
+    assert f"{expected}|Procrastinate, PostgreSQL|RQ, Redis" == "|".join(line.split(" | ")[0][2:] for line in lines)
