@@ -48,7 +48,7 @@ from sigra_forward.testing import (
 )
 from sigra_forward.testing.contracts import Ended, Rig, within
 from sigra_forward.testing.contracts._hostile import run_in_threads
-from sigra_forward.testing.contracts._queue_worker import Crash
+from sigra_forward.testing.contracts._queue_worker import Crash, established
 from sigra_forward.testing.workbench import POISON_ATTEMPTS, audit_forward
 from sigra_forward_celery import CeleryQueue, worker_settings
 from tests.adapters.support_slow import SlowProxy
@@ -166,9 +166,9 @@ class CeleryContract(QueueWorkerContract):
         with pytest.raises(EnqueueError):
             queue.enqueue(JobArgs("siem", "1"))
 
-        assert 1 <= _established(slow.port)
+        assert 1 <= established(slow.port)
         queue.close()
-        self.wait_for(lambda: not _established(slow.port), self.patience)
+        self.wait_for(lambda: not established(slow.port), self.patience)
 
     @pytest.mark.parametrize("harm", ["refuse", "freeze", "cut"])
     def test_17_an_outage_leaves_other_sockets_alone(
@@ -218,24 +218,6 @@ class CeleryContract(QueueWorkerContract):
         queue.close()
 
         assert [] == failed
-
-    def test_25_connections_are_bounded(self, rig: Rig, proxy: TCPProxy) -> None:
-        """However many threads enqueue at once, a process keeps 16 connections at most."""
-        queue = self.producer(rig, proxy.port)
-        threads = 3 * MAX_CONNECTIONS
-        ready = Barrier(threads, timeout=self.patience)
-
-        def enqueue() -> None:
-            ready.wait()
-            for _ in range(5):
-                with suppress(EnqueueError):  # in time or not
-                    queue.enqueue(JobArgs("siem", "1"))
-
-        run_in_threads([enqueue] * threads)
-
-        assert 1 <= _established(proxy.port) <= MAX_CONNECTIONS
-        queue.close()
-        assert 0 == _established(proxy.port)
 
     def test_18_a_result_backend_that_is_down_does_not_matter(self, rig: Rig) -> None:
         """Though the app stores results, errors and starts, and its backend refuses: the enqueue works, and the job."""
@@ -348,15 +330,6 @@ class CeleryContract(QueueWorkerContract):
             within(1.5, host.queue.enqueue, JobArgs("accepting", event.id))
 
         assert "succeeded" == self.end_of(rig, event, shared).state
-
-
-def _established(port: int) -> int:
-    """Return how many connections to *port* this machine's programs hold open."""
-    found = 0
-    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
-        remote, state = line.split()[2:4]
-        found += (f"0100007F:{port:04X}", "01") == (remote, state)
-    return found
 
 
 class _Touching:

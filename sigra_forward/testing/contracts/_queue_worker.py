@@ -9,12 +9,12 @@ import socket
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from uuid import uuid4
@@ -24,6 +24,7 @@ import pytest
 from sigra_forward._dispatch import ENQUEUE_BUDGET
 from sigra_forward._job_args import JobArgs
 from sigra_forward.errors import ConfigurationError, EnqueueError
+from sigra_forward.queues.adapter import MAX_CONNECTIONS
 from sigra_forward.testing._events import make_event
 from sigra_forward.testing._processes import SupervisedProcess
 from sigra_forward.testing._proxy import TCPProxy
@@ -87,6 +88,9 @@ class QueueWorkerContract:
 
     patience: ClassVar[float] = 30.0
     """Seconds to wait for a job that nothing has happened to."""
+
+    connections: ClassVar[int] = MAX_CONNECTIONS
+    """Connections that enqueues may open in one process, however many threads there are."""
 
     rescue: ClassVar[float] = 60.0
     """Seconds within which a job must run again whose worker was killed, with the settings of your worker."""
@@ -567,6 +571,24 @@ class QueueWorkerContract:
             assert "succeeded" == self.end_of(rig, event, shared).state
         assert [1] * len(events) == [len(rig.bench.sent(event.id)) for event in events]
 
+    def test_25_connections_are_bounded(self, behind: AuditForward, proxy: TCPProxy) -> None:
+        """However many threads enqueue at once, so many connections are opened at most, and none is left by a close."""
+        queue: Any = behind.queue
+        threads = 3 * self.connections
+        ready = Barrier(threads, timeout=self.patience)
+
+        def enqueue() -> None:
+            ready.wait()
+            for _ in range(5):
+                with suppress(EnqueueError):  # in time or not
+                    queue.enqueue(JobArgs("accepting.graceful", str(uuid4())))  # on a queue that no worker has any more
+
+        run_in_threads([enqueue] * threads)
+
+        assert 1 <= established(proxy.port) <= self.connections
+        queue.close()
+        self.wait_for(lambda: not established(proxy.port), self.patience)
+
     def test_26_it_is_bound_once(self, rig: Rig) -> None:
         """A second AuditForward cannot take over the jobs of the first."""
         with pytest.raises(ConfigurationError):
@@ -614,6 +636,15 @@ class Crash(NamedTuple):
 
     worker: SupervisedProcess
     event: AuditEvent
+
+
+def established(port: int) -> int:
+    """Return how many connections to *port* this machine's programs hold open."""
+    found = 0
+    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        remote, state = line.split()[2:4]
+        found += (f"0100007F:{port:04X}", "01") == (remote, state)
+    return found
 
 
 _CRASHES = {"task": "dying-once", "worker": "held", "poison": "dying", "yes": "dying-after-yes"}
