@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from sigra_forward._ledger import SAME_INSTANT, Cursor, FailedAttempt, Lane, Lease, Receipt
+from sigra_forward._ledger import SAME_INSTANT, Cursor, FailedAttempt, Lane, Lease, Look, Receipt
 from sigra_forward._outcome import Ack, State
 
 SCHEMA_VERSION = 1
@@ -153,12 +153,13 @@ class SQLLedger:
         where = "WHERE source = :source AND forwarder = :forwarder" if source is not None else ""
         given = {} if source is None else {"source": source, "forwarder": forwarder}
         query = self._sql(
-            f"SELECT number, source, forwarder, floor, blocked_until FROM {{lanes}} {where} ORDER BY number"
+            f"SELECT number, source, forwarder, floor, blocked_until, leased_until FROM {{lanes}} {where} "
+            f"ORDER BY number"
         )
         rows = connection.rows(query, **given)
         return [
-            Lane(number, its_source, its_forwarder, to_time(its_floor), time_or_none(blocked_until))
-            for number, its_source, its_forwarder, its_floor, blocked_until in rows
+            Lane(*name, to_time(its_floor), time_or_none(blocked_until), time_or_none(leased_until or None))
+            for *name, its_floor, blocked_until, leased_until in rows
         ]
 
     def acquire(self, lane: int, owner: str, seconds: float) -> Lease | None:
@@ -224,6 +225,20 @@ class SQLLedger:
 
     # Receipts.
 
+    def look(self, lane: int, audit_event_id: str) -> Look:
+        """Return what whoever is about to forward this one event must know."""
+        return self._read(self._look, lane, audit_event_id)
+
+    def _look(self, connection: Connection, lane: int, audit_event_id: str) -> Look:
+        columns = ", ".join(f"r.{name}" for name in RECEIPT_COLUMNS)
+        query = (
+            f"SELECT {{now}}, l.blocked_until, {columns} FROM {{lanes}} l "
+            f"LEFT JOIN {{receipts}} r ON r.lane = l.number AND r.audit_event_id = :audit_event_id "
+            f"WHERE l.number = :lane"
+        )
+        ((now, blocked_until, *row),) = connection.rows(self._sql(query), lane=lane, audit_event_id=audit_event_id)
+        return Look(to_time(now), None if row[0] is None else to_receipt(row), time_or_none(blocked_until))
+
     def receipts(self, lane: int, audit_event_ids: Sequence[str]) -> Mapping[str, Receipt]:
         """Return the receipts of the events that have one, by id."""
         return self._read(self._receipts, lane, audit_event_ids)
@@ -234,10 +249,15 @@ class SQLLedger:
         return {row[0]: to_receipt(row) for row in rows}
 
     def record(
-        self, lane: int, receipts: Sequence[Receipt], lease: Lease | None = None, cursor: Cursor | None = None
+        self,
+        lane: int,
+        receipts: Sequence[Receipt],
+        lease: Lease | None = None,
+        cursor: Cursor | None = None,
+        failures: Sequence[FailedAttempt] = (),
     ) -> bool:
-        """Write *receipts*, and *cursor* with them; tell whether *lease*, where one was given, still held."""
-        return self._change(self._record, lane, receipts, lease, cursor)
+        """Write *receipts*, and the rest with them; tell whether *lease*, where one was given, still held."""
+        return self._change(self._record, lane, receipts, lease, cursor, failures)
 
     def _record(
         self,
@@ -246,13 +266,16 @@ class SQLLedger:
         receipts: Sequence[Receipt],
         lease: Lease | None,
         cursor: Cursor | None,
+        failures: Sequence[FailedAttempt],
     ) -> bool:
         holds = lease is not None and self._holds(connection, lease)
         is_lost = lease is not None and not holds
         if is_lost:
-            receipts = [receipt for receipt in receipts if receipt.state is State.COMPLETED]
+            receipts, failures = [receipt for receipt in receipts if receipt.state is State.COMPLETED], ()
         if receipts:
             self._write(connection, lane, receipts, HOLDER if holds else ANYONE)
+        if failures:
+            connection.change_many(self._sql(_INSERT_ATTEMPT), [to_failure(lane, failure) for failure in failures])
         if cursor is not None and not is_lost:
             self._move(connection, lane, cursor)
         return not is_lost
@@ -265,9 +288,6 @@ class SQLLedger:
         connection.change_many(
             self._sql(self.upsert_receipt, replaced=replaced), [to_row(lane, receipt) for receipt in receipts]
         )
-        failed = [to_row(lane, receipt) for receipt in receipts if receipt.state is not State.COMPLETED]
-        if failed:
-            connection.change_many(self._sql(_INSERT_ATTEMPT), failed)
 
     def due(self, lane: int, limit: int) -> Sequence[Receipt]:
         """Return up to *limit* receipts that are to be tried again by now, the longest due first."""
@@ -351,7 +371,7 @@ class SQLLedger:
 
 _INSERT_ATTEMPT = (
     "INSERT INTO {attempts} (lane, audit_event_id, generation, attempt, at, reason, detail) "
-    "VALUES (:lane, :audit_event_id, :generation, :attempt, :last_at, :reason, :detail)"
+    "VALUES (:lane, :audit_event_id, :generation, :attempt, :at, :reason, :detail)"
 )
 
 
@@ -387,6 +407,19 @@ def to_row(lane: int, receipt: Receipt) -> dict[str, Any]:
         "ack": None if ack is None else json.dumps([ack.ref, ack.status, ack.digest]),
         "generation": receipt.generation,
         "excuse": receipt.excuse,
+    }
+
+
+def to_failure(lane: int, failure: FailedAttempt) -> dict[str, Any]:
+    """Return *failure* as the parameters of a statement."""
+    return {
+        "lane": lane,
+        "audit_event_id": failure.audit_event_id,
+        "generation": failure.generation,
+        "attempt": failure.attempt,
+        "at": to_number(failure.at),
+        "reason": failure.reason,
+        "detail": failure.detail,
     }
 
 
