@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
     from sigra_forward._bounded import BoundedCaller
-    from sigra_forward._perform import ACall
+    from sigra_forward._steps import ACall
 
 T = TypeVar("T")
 

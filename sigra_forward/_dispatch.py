@@ -12,8 +12,8 @@ from sigra_forward._job_args import JobArgs
 from sigra_forward._log import log_error
 from sigra_forward._names import type_name
 from sigra_forward._outcome import Outcome, Result
-from sigra_forward._perform import arun, run
 from sigra_forward._route import Dispatch, Route
+from sigra_forward._steps import arun_steps, run_steps
 from sigra_forward.errors import EnqueueError, InvalidJobArgsError, QueueFullError
 from sigra_forward.telemetry import Enqueued, Failed, emit
 
@@ -49,7 +49,7 @@ class Dispatched:
     result: Result | None = None
 
 
-_ENQUEUED, _FAILED = Dispatched("enqueued"), Dispatched("failed")
+_ENQUEUED, _FAILED, _OWED = Dispatched("enqueued"), Dispatched("failed"), Dispatched("owed")
 
 
 class Breaker:
@@ -81,13 +81,17 @@ class _Round:
         self.inline: dict[str, Route] = {}
         for name, route in host.routes.items():
             if _wants(name, route, event):
-                self._fates[name] = None
-                (self.to_enqueue if self._is_job(route) else self.inline)[name] = route
+                self._place(name, route)
 
-    def _is_job(self, route: Route) -> bool:
-        if route.dispatch is Dispatch.AUTO:
-            return self._host.queue is not None
-        return route.dispatch is Dispatch.ASYNC
+    def _place(self, name: str, route: Route) -> None:
+        host = self._host
+        self._fates[name] = None
+        if route.dispatch is Dispatch.ASYNC or (route.dispatch is Dispatch.AUTO and host.queue is not None):
+            self.to_enqueue[name] = route
+        elif route.dispatch is Dispatch.AUTO and host.books is not None:
+            self._fates[name] = _OWED
+        else:
+            self.inline[name] = route
 
     def args(self, name: str) -> JobArgs:
         event = self._event
@@ -127,14 +131,20 @@ class _Round:
         route = self.to_enqueue[name]
         if route.dispatch is Dispatch.ASYNC:
             self._fates[name] = _FAILED
+        elif self._host.books is not None:
+            self._fates[name] = _OWED
         else:
             self.inline[name] = route
 
     def attempt(self, name: str, route: Route) -> Attempt:
-        """Return the one attempt that an event in hand has: without a ledger nobody tries it again."""
+        """Return the one attempt that an event in hand has; whether it is tried again is for a ledger's relay."""
         self._performing = name  # from here on perform tells of it
         event = self._event
-        return Attempt(route, name, event.id, dispatch=Dispatch.SYNC, event=event, final=True)
+        host = self._host
+        policy = route.policy or host.policy
+        return Attempt(
+            route, name, event.id, policy=policy, dispatch=Dispatch.SYNC, event=event, final=True, books=host.books
+        )
 
     def performed(self, name: str, result: Result) -> None:
         self._fates[name] = Dispatched("performed", result)
@@ -156,6 +166,8 @@ def dispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispatched]:
     round_ = _begin(host, event)
     if round_ is None:
         return {}
+    if host.watch is not None:
+        host.watch.look()
     try:
         _send(host, round_)
     except BaseException as exc:
@@ -176,7 +188,8 @@ def _send(host: AuditForward, round_: _Round) -> None:
         else:
             round_.enqueued(name)
     for name, route in round_.inline.items():
-        round_.performed(name, run(round_.attempt(name, route), None, host.telemetry, host.bridge.call))
+        attempt = round_.attempt(name, route)
+        round_.performed(name, run_steps(attempt.steps(None, host.telemetry), host.bridge.call))
 
 
 async def adispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispatched]:
@@ -184,6 +197,8 @@ async def adispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispa
     round_ = _begin(host, event)
     if round_ is None:
         return {}
+    if host.watch is not None:
+        host.watch.look()
     try:
         await _asend(host, round_)
     except BaseException as exc:
@@ -206,7 +221,8 @@ async def _asend(host: AuditForward, round_: _Round) -> None:
         else:
             round_.enqueued(name)
     for name, route in round_.inline.items():
-        round_.performed(name, await arun(round_.attempt(name, route), None, host.telemetry, host.bridge.acall))
+        attempt = round_.attempt(name, route)
+        round_.performed(name, await arun_steps(attempt.steps(None, host.telemetry), host.bridge.acall))
 
 
 def jobs_of(host: AuditForward, event: AuditEvent) -> list[JobArgs]:

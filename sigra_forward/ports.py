@@ -8,7 +8,7 @@ implementation to the promises made here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from sigra_forward._event import AuditEvent
 from sigra_forward._job_args import JobArgs
@@ -297,3 +297,5 @@ class Telemetry(Protocol):
 
 AnyForwarder: TypeAlias = "Forwarder | AsyncForwarder"
 AnyRepository: TypeAlias = "AuditRepository | AsyncAuditRepository"
+AnyLedger: TypeAlias = "Ledger | Any"
+"""A `Ledger`, or one whose every method is awaited: a Protocol of that would say all of it twice."""

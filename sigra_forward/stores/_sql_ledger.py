@@ -158,8 +158,8 @@ class SQLLedger:
         )
         rows = connection.rows(query, **given)
         return [
-            Lane(*name, to_time(its_floor), time_or_none(blocked_until), time_or_none(leased_until or None))
-            for *name, its_floor, blocked_until, leased_until in rows
+            Lane(number, of, to, to_time(its_floor), time_or_none(blocked_until), time_or_none(leased_until or None))
+            for number, of, to, its_floor, blocked_until, leased_until in rows
         ]
 
     def acquire(self, lane: int, owner: str, seconds: float) -> Lease | None:
