@@ -186,7 +186,7 @@ class _Sweep:
         return self._until is None and now >= self._due
 
     def begin(self, now: float, wall: datetime, begin: str | None, tail: str | None) -> Cursor:
-        """Begin behind *begin*, to end where the *tail* stands, and return what to write down; with no row it is over."""
+        """Begin behind *begin*, to end where the *tail* stands, and return what to write down."""
         self._begun_at, self._begun, self._due = now, wall, now + self._every
         self.position, self._until = begin, tail
         return Cursor(self.name, begin, tail, wall)
