@@ -7,6 +7,13 @@ from sigra_forward.stores.adapter import require
 require("sqlalchemy", "2.0", extra="sqlalchemy")
 
 from sigra_forward_sqlalchemy._async_ledger import AsyncSQLAlchemyLedger  # noqa: E402
+from sigra_forward_sqlalchemy._async_repository import AsyncSQLAlchemyAuditRepository  # noqa: E402
 from sigra_forward_sqlalchemy._ledger import SQLAlchemyLedger  # noqa: E402
+from sigra_forward_sqlalchemy._repository import SQLAlchemyAuditRepository  # noqa: E402
 
-__all__ = ["AsyncSQLAlchemyLedger", "SQLAlchemyLedger"]
+__all__ = [
+    "AsyncSQLAlchemyAuditRepository",
+    "AsyncSQLAlchemyLedger",
+    "SQLAlchemyAuditRepository",
+    "SQLAlchemyLedger",
+]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from sigra_forward._dependencies import require
+from sigra_forward._event import FIELDS
 from sigra_forward._fork import close_before_fork, forget_after_fork
 from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Receipt
-from sigra_forward._names import is_reference
+from sigra_forward._names import NAME_RULE, is_name, is_reference, type_name
+from sigra_forward._settle import seconds
+from sigra_forward._source import Found
 from sigra_forward.stores._sql_ledger import (
     COMPLETED,
     IS_REUSED,
@@ -16,23 +19,36 @@ from sigra_forward.stores._sql_ledger import (
     SQLLedger,
     Words,
 )
+from sigra_forward.stores._values import SPELLINGS, Times, metadata_of, spelled, unreadable, uuid_text
 
 __all__ = [
     "COMPLETED",
+    "FIELDS",
     "IS_REUSED",
+    "NAME_RULE",
     "RECEIPT_COLUMNS",
     "SCHEMA_VERSION",
+    "SPELLINGS",
     "Connection",
     "Cursor",
     "FailedAttempt",
+    "Found",
     "Lane",
     "Lease",
     "Receipt",
     "Row",
     "SQLLedger",
+    "Times",
     "Words",
     "close_before_fork",
     "forget_after_fork",
+    "is_name",
     "is_reference",
+    "metadata_of",
     "require",
+    "seconds",
+    "spelled",
+    "type_name",
+    "unreadable",
+    "uuid_text",
 ]
