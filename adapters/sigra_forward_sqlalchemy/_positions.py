@@ -16,13 +16,8 @@ _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of columns without a zone
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def to_position(value: object, raw_id: object) -> str:
-    """Return the position of the row that has these two, as the driver tells them."""
-    return f"{_told(value)}/{_told(raw_id)}"
-
-
 def from_position(position: str) -> tuple[Any, Any]:
-    """Return the two that `to_position` was given."""
+    """Return the two of which *position* is made: those of the position's column and of the id's."""
     value, _, raw_id = position.partition("/")
     return _READERS[value[0]](value[1:]), _READERS[raw_id[0]](raw_id[1:])
 
@@ -59,7 +54,18 @@ _READERS: Mapping[str, Callable[[str], object]] = {
 }
 
 
-def _told(value: object) -> str:
+def told_uuid(text: str | None) -> str:
+    """Return a part of a position for a UUID that comes as text."""
+    return "n" if text is None else f"u{text}"
+
+
+def told(value: object) -> str:
+    """
+    Return a part of a position.
+
+    Raises:
+        ConfigurationError: It is of a kind that cannot be one.
+    """
     teller = _TELLERS.get(type(value))
     if teller is not None:
         return teller(value)

@@ -48,7 +48,7 @@ class Queries:
     def heads(self) -> list[Select[Any]]:
         """Return the queries of which the first that finds a row has found the last one."""
         layout = self._layout
-        query = select(*layout.selected(whole=False)[:2]).select_from(layout.table).limit(1)
+        query = select(*layout.selected(whole=False)).limit(1)
         last = query.order_by(layout.position.desc(), layout.id.desc())
         if not self._is_nullable:
             return [last]

@@ -11,9 +11,9 @@ from sqlalchemy.exc import DataError
 from sigra_forward import AuditEvent
 from sigra_forward.errors import UnreadableRowError
 from sigra_forward_sqlalchemy._database import database, is_async
-from sigra_forward_sqlalchemy._layout import Layout, Reader
-from sigra_forward_sqlalchemy._positions import to_position
+from sigra_forward_sqlalchemy._layout import Layout
 from sigra_forward_sqlalchemy._queries import Queries
+from sigra_forward_sqlalchemy._reader import Reader
 from sigra_forward_sqlalchemy._table import USER, hosts_table
 
 if TYPE_CHECKING:
@@ -151,16 +151,17 @@ class SQLAlchemyAuditRepository:
                 if stored_as := plan.layout.keys(name):
                     keys[plan.layout.wanted(name)] = stored_as
             rows = _rows(connection, plan.queries.by_keys, keys=[key for many in keys.values() for key in many])
-            names = [plan.reader.named(row[1]) for row in rows]
+            names = [plan.reader.named(row) for row in rows]
             # What the database takes for the same, as "A" for "a", is another.
             told = zip(names, plan.reader.events(rows), strict=True)
             found |= {name: event for name, event in told if name in keys}
         return found
 
     def _head(self, connection: Connection) -> str | None:
-        for query in self._planned(connection).queries.heads():
+        plan = self._planned(connection)
+        for query in plan.queries.heads():
             if rows := _rows(connection, query):
-                return to_position(*rows[0])
+                return plan.reader.position(rows[0])
         return None
 
     def _scan(
