@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from sigra_forward._awaitables import close_if_awaitable
+from sigra_forward._books import LEFT_TO_RELAY, Books, books_of, standing
 from sigra_forward._event import AuditEvent, is_event
 from sigra_forward._job_args import JobArgs, instant_in, reference_in
 from sigra_forward._log import log_error
@@ -21,11 +22,15 @@ from sigra_forward.errors import ConfigurationError, SchemaMismatchError, SigraF
 from sigra_forward.telemetry import Delivered, Discarded, Failed, emit
 
 if TYPE_CHECKING:
+    from sigra_forward._ledger import Look
+    from sigra_forward._steps import Steps
     from sigra_forward.ports import AnyForwarder, Telemetry
 
 MAX_DETAIL = 500
 
 UNEXPECTED_RETURN = "unexpected_return"
+
+NOT_KEPT = "receipt_not_kept"
 
 _DELIVERED = Result(Outcome.OK, settlement=COMPLETED)
 
@@ -45,17 +50,20 @@ class Attempt:
         dispatch: ``ASYNC`` for a job, ``SYNC`` for an event in hand.
         event: The committed event, once it is known.
         final: An error is not tried again, whatever the policy says.
+        books: The ledger, where there is one.
     """
 
     __slots__ = (
         "action",
         "args",
         "audit_event_id",
+        "books",
         "dispatch",
         "ended",
         "event",
         "final",
         "forwarder",
+        "look",
         "number",
         "policy",
         "route",
@@ -73,6 +81,7 @@ class Attempt:
         dispatch: Dispatch = Dispatch.ASYNC,
         event: AuditEvent | None = None,
         final: bool = False,
+        books: Books | None = None,
     ) -> None:
         self.route = route
         self.forwarder = forwarder
@@ -84,6 +93,8 @@ class Attempt:
         self.event = event
         self.action: str | None = None
         self.final = final
+        self.books = books
+        self.look: Look | None = None
         self.ended: Result | None = None
         self.settlement: Settlement | None = None
 
@@ -115,10 +126,11 @@ class Attempt:
         policy: RetryPolicy,
         ledger: object,
     ) -> None:
-        if ledger is not None or not isinstance(policy, RetryPolicy):
-            msg = "perform(ledger=...) must be None in this version, and perform(policy=...) a RetryPolicy"
+        if not isinstance(policy, RetryPolicy):
+            msg = "perform(policy=...) must be a RetryPolicy"
             raise ConfigurationError(msg)
         self.policy = policy
+        self.books = books_of(ledger, forwarders)
         try:
             if issubclass(type(args), JobArgs):
                 self.forwarder, self.audit_event_id = args.forwarder, args.audit_event_id
@@ -146,6 +158,68 @@ class Attempt:
         args = self.args
         return args.occurred_at if issubclass(type(args), JobArgs) else instant_in(args)
 
+    def steps(self, repository: Any, telemetry: Telemetry) -> Steps[Result]:
+        """Yield each port that is to be called, be sent what it answers or thrown what it raises; return the result."""
+        try:
+            result = self.ended or (yield from self._forwarding(repository))
+        except Exception as exc:  # noqa: BLE001 - whatever a port does, perform answers
+            result = unread(exc)
+        except BaseException as exc:
+            self.interrupted(exc, telemetry)
+            raise
+        settled = self._settled(result, telemetry)
+        if self.books is not None and self.event is not None:
+            yield from self._keeping(settled, telemetry)
+        self._tell(settled, telemetry)
+        return settled
+
+    def _forwarding(self, repository: Any) -> Steps[Result]:
+        committed = self.event
+        if committed is None:
+            try:
+                committed = yield repository.get, self.audit_event_id, None
+            except Exception as exc:  # noqa: BLE001 - a host may raise anything, StopIteration too
+                return unread(exc)
+        outgoing = self.outgoing(committed)
+        if isinstance(outgoing, Result):
+            return outgoing
+        if self.books is not None:
+            event: Any = self.event
+            self.look = yield from self.books.look(self.forwarder, event)
+            ended = standing(self.look, event)
+            if ended is not None:
+                return ended
+        route: Any = self.route
+        try:
+            answer = yield route.forwarder.forward, outgoing, route.deadline
+        except Exception as exc:  # noqa: BLE001 - a sink may raise anything
+            return refused(exc)
+        return answered(answer)
+
+    def _keeping(self, settled: Result, telemetry: Telemetry) -> Steps[None]:
+        """Have the ledger keep it. A yes is kept even where an order to the process comes in the midst of that."""
+        books: Any = self.books
+        event: Any = self.event
+        failure: BaseException | None = None
+        order: BaseException | None = None
+        for _ in range(2 if settled.outcome is Outcome.OK else 1):  # what is no yes can be found out once more
+            try:
+                yield from books.keep(self.forwarder, event, settled, self.look, self.policy)
+            except GeneratorExit:  # there is nobody left to call a port
+                raise
+            except Exception as exc:  # noqa: BLE001 - the sink's answer stands, whatever the ledger does
+                failure = exc
+            except BaseException as exc:  # noqa: BLE001 - raised again below
+                failure = order = exc
+            else:
+                failure = None
+                break
+        if failure is not None:
+            self._not_kept(failure, telemetry)
+        if order is not None:
+            self.interrupted(order, telemetry)
+            raise order
+
     def outgoing(self, event: object) -> AuditEvent | Result:
         """Return what the sink shall see of the *event* that the repository gave, or the result if it is nothing."""
         if event is None:
@@ -154,6 +228,7 @@ class Attempt:
             close_if_awaitable(event)
             detail = f"the repository gave a {type_name(event)}: it must give an AuditEvent or None"
             return Result(Outcome.ERROR, UNEXPECTED_RETURN, detail)
+        self.event = event
         self.audit_event_id, self.action = event.id, event.action
         try:
             if not self.route.wants(event):  # type: ignore[union-attr]
@@ -173,22 +248,38 @@ class Attempt:
 
     def conclude(self, result: Result, telemetry: Telemetry) -> Result:
         """Settle *result*, tell of it, and return it settled."""
+        settled = self._settled(result, telemetry)
+        self._tell(settled, telemetry)
+        return settled
+
+    def _settled(self, result: Result, telemetry: Telemetry) -> Result:
+        """Return *result* with its settlement."""
         try:
             settled = result if result.settlement is not None else evolve(result, settlement=self._settle(result))
         except BaseException as exc:  # out of the policy's backoff, which is the host's
             self.interrupted(exc, telemetry)
             raise
         self.settlement = settled.settlement  # before anyone is told, who may raise an order to the process
+        return settled
+
+    def _tell(self, settled: Result, telemetry: Telemetry) -> None:
+        """Tell of *settled*; of a duplicate it was told when it was delivered."""
         if settled.outcome is Outcome.OK:
-            emit(telemetry, Delivered(*self._named()))
-            return settled
+            if not settled.duplicate:
+                emit(telemetry, Delivered(*self._named()))
+            return
         settlement: Any = settled.settlement
         kind = None if settled.exception is None else type_name(settled.exception)
         reason = settled.reason
         emit(telemetry, Failed(*self._named(), settled.outcome, reason, settled.detail, kind, settlement.retry_in))
         if settlement is DISCARDED:
             emit(telemetry, Discarded(*self._named(), reason))
-        return settled
+
+    def _not_kept(self, exc: BaseException, telemetry: Telemetry) -> None:
+        """Tell that the ledger has not kept what it came to: a repeat may follow."""
+        kind = type_name(exc)
+        detail = own_words(exc) or "the ledger has not kept it: where the sink said yes, a repeat may follow"
+        emit(telemetry, Failed(*self._named(), Outcome.ERROR, NOT_KEPT, detail, kind))
 
     def interrupted(self, exc: BaseException, telemetry: Telemetry) -> None:
         """Tell of *exc*, which is an order to the process and is raised again."""
@@ -196,6 +287,8 @@ class Attempt:
         emit(telemetry, Failed(*self._named(), Outcome.ERROR, kind, None, kind))
 
     def _settle(self, result: Result) -> Settlement:
+        if self.books is not None and result.outcome is Outcome.ERROR:
+            return LEFT_TO_RELAY
         if self.final and result.outcome is Outcome.ERROR:
             return DISCARDED
         try:

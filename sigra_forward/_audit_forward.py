@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from blinker import ANY
 
 from sigra_forward._attempt import Attempt
+from sigra_forward._books import USED, Books
 from sigra_forward._bridge import Bridge, limited
 from sigra_forward._clock import SYSTEM_CLOCK, Clock
 from sigra_forward._dispatch import Breaker, Dispatched, adispatch, dispatch
 from sigra_forward._log import log_error
 from sigra_forward._names import NAME_RULE, is_name, type_name
-from sigra_forward._perform import arun, run
 from sigra_forward._route import Dispatch, Route
 from sigra_forward._settle import DEFAULT_POLICY, RetryPolicy
+from sigra_forward._steps import arun_steps, run_steps
 from sigra_forward.errors import ConfigurationError
 from sigra_forward.ports import DEFAULT_DEADLINE
 from sigra_forward.signals import audit_log
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from sigra_forward._event import AuditEvent
     from sigra_forward._job_args import JobArgs
     from sigra_forward._outcome import Result
-    from sigra_forward.ports import AnyForwarder, AnyRepository, JobQueue, Telemetry
+    from sigra_forward._watch import Watch
+    from sigra_forward.ports import AnyForwarder, AnyLedger, AnyRepository, JobQueue, Telemetry
 
 
 class AuditForward:
@@ -43,11 +46,12 @@ class AuditForward:
     Args:
         repository: Reads the host's audit table.
         forwarders: Each forwarder, or a `Route` to it, under its permanent name.
-        queue: Where jobs go. Without one, events are forwarded inline.
-        ledger: ``None``: the ledger comes with a later version.
+        queue: Where jobs go. Without one, events are left to the relay, or forwarded inline where there is no ledger.
+        ledger: Holds what was delivered, so that nothing committed is lost; a `Relay` pays what is owed by it. What a
+            forwarder owes begins with its route's ``since``, or now if the ledger has never heard of it.
         telemetry: Hears of everything; blinker signals by default, see `sigra_forward.signals`.
         policy: Decides about retries, where a route has no policy of its own.
-        clock: Times the enqueue budget and the queue's breaker; the machine's by default.
+        clock: Times the enqueue budget, the queue's breaker and the look for a relay; the machine's by default.
 
     Attributes:
         routes: The routes by name, read-only.
@@ -62,7 +66,7 @@ class AuditForward:
         repository: AnyRepository,
         forwarders: Mapping[str, AnyForwarder | Route],
         queue: JobQueue | None = None,
-        ledger: None = None,
+        ledger: AnyLedger | None = None,
         telemetry: Telemetry = SIGNALS,
         policy: RetryPolicy = DEFAULT_POLICY,
         *,
@@ -77,25 +81,30 @@ class AuditForward:
             msg = "AuditForward(policy=...) must be a RetryPolicy"
             raise ConfigurationError(msg)
         if ledger is not None:
-            msg = "AuditForward(ledger=...) must be None in this version: the ledger comes with a later one"
-            raise ConfigurationError(msg)
+            _require_methods("ledger", ledger, "now", "lanes", *USED)
         self.repository = repository
         self.source: str | None = _source(repository)
         self.routes: Mapping[str, Route] = MappingProxyType(_routes(forwarders, has_queue=queue is not None))
         self.queue = queue
+        self.ledger = ledger
         self.telemetry = telemetry
         self.policy = policy
         self.clock = clock
         self.breaker = Breaker(clock)
         self.bridge = Bridge(isolated=True)
         self._senders: dict[int, object] = {}
+        self._began = datetime.now(timezone.utc)
+        self.books: Books | None = None
+        self.watch: Watch | None = None
+        if ledger is not None:
+            self._open_books(ledger)
         if queue is not None:
             queue.bind(self)
 
     def perform(self, args: JobArgs | Mapping[str, object], attempt: int = 1) -> Result:
         """Run one job; see `sigra_forward.perform`. Queue adapters call this from their workers."""
         job = self.attempt(args, attempt)
-        return run(job, self.repository, self.telemetry, self.bridge.call)
+        return run_steps(job.steps(self.repository, self.telemetry), self.bridge.call)
 
     async def aperform(
         self, args: JobArgs | Mapping[str, object], attempt: int = 1, *, time_limit: float | None = None
@@ -111,11 +120,11 @@ class AuditForward:
         """
         job = self.attempt(args, attempt)
         acall = self.bridge.acall if time_limit is None else limited(self.bridge.acall, time_limit)
-        return await arun(job, self.repository, self.telemetry, acall)
+        return await arun_steps(job.steps(self.repository, self.telemetry), acall)
 
     def attempt(self, args: JobArgs | Mapping[str, object], number: int) -> Attempt:
         """Read a job, for a worker that must know how it settled even when it is interrupted."""
-        return Attempt.of_job(args, self.routes, number, self.policy, None, self.telemetry)
+        return Attempt.of_job(args, self.routes, number, self.policy, self.books, self.telemetry)
 
     def dispatch(self, event: AuditEvent) -> Mapping[str, Dispatched]:
         """
@@ -124,7 +133,7 @@ class AuditForward:
         ``ASYNC`` routes and, where a queue is bound, ``AUTO`` ones go onto the queue first: 1.5 seconds in all, and
         nothing more for 5 seconds after a failure. Then what is left goes out inline, each forwarder within its
         deadline: ``SYNC`` routes, and ``AUTO`` ones that have no queue or that it did not take. Inline there is one
-        attempt.
+        attempt. With a ledger those ``AUTO`` ones are owed instead: the relay pays them.
 
         Returns:
             For each forwarder that wants the event, in the order of registration, what became of it.
@@ -156,12 +165,23 @@ class AuditForward:
         May be called again. What one of them raises is logged, and the others are closed all the same.
         """
         self.detach()
-        ports = [self.queue, *(route.forwarder for route in self.routes.values()), self.repository]
+        ports = [self.queue, *(route.forwarder for route in self.routes.values()), self.repository, self.ledger]
         try:
             for port in {id(port): port for port in ports}.values():
                 self._close(port)
         finally:
             self.bridge.close()
+
+    def floor_of(self, forwarder: str) -> datetime:
+        """Return below which moment nothing is owed to *forwarder*, should the ledger not know it yet."""
+        return self.routes[forwarder].since or self._began
+
+    def _open_books(self, ledger: AnyLedger) -> None:
+        from sigra_forward._watch import Watch
+
+        self.books = Books(ledger, self.floor_of)
+        self.watch = Watch(self)
+        self.watch.open_lanes()
 
     def _close(self, port: object) -> None:
         try:

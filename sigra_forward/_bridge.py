@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
     from sigra_forward._bounded import BoundedCaller
-    from sigra_forward._perform import ACall
+    from sigra_forward._steps import ACall
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Bridge:
     def call(self, port: Callable[[Any], Any], argument: Any, deadline: float | None) -> Any:
         """Call *port*; await what it gives on the loop thread, for *deadline* seconds at most."""
         answer = port(argument)
-        return self._wait(answer, deadline) if is_awaitable(answer) else answer
+        return self._wait(answer, deadline) if answer is not None and is_awaitable(answer) else answer
 
     async def acall(self, port: Callable[[Any], Any], argument: Any, deadline: float | None = None) -> Any:
         """Await *port*, which keeps its own deadline; where it is sync, run it in a thread."""

@@ -12,8 +12,8 @@ from sigra_forward._job_args import JobArgs
 from sigra_forward._log import log_error
 from sigra_forward._names import type_name
 from sigra_forward._outcome import Outcome, Result
-from sigra_forward._perform import arun, run
 from sigra_forward._route import Dispatch, Route
+from sigra_forward._steps import arun_steps, run_steps
 from sigra_forward.errors import EnqueueError, InvalidJobArgsError, QueueFullError
 from sigra_forward.telemetry import Enqueued, Failed, emit
 
@@ -49,6 +49,9 @@ class Dispatched:
     result: Result | None = None
 
 
+_ENQUEUED, _FAILED, _OWED = Dispatched("enqueued"), Dispatched("failed"), Dispatched("owed")
+
+
 class Breaker:
     """Keeps dispatch from a queue that has just failed, so that each request does not wait for it again."""
 
@@ -60,9 +63,9 @@ class Breaker:
         """Keep everyone away for `BREAKER_SECONDS`."""
         self._open_until = self._clock.monotonic() + BREAKER_SECONDS
 
-    def is_open(self) -> bool:
-        """Tell whether the queue is to be left alone."""
-        return self._clock.monotonic() < self._open_until
+    def is_open(self, now: float) -> bool:
+        """Tell whether the queue is to be left alone at *now*, by the same clock."""
+        return now < self._open_until
 
 
 class _Round:
@@ -73,18 +76,22 @@ class _Round:
         self._event = event
         self._until = host.clock.monotonic() + ENQUEUE_BUDGET
         self._fates: dict[str, Dispatched | None] = {}
+        self._performing = ""
         self.to_enqueue: dict[str, Route] = {}
         self.inline: dict[str, Route] = {}
         for name, route in host.routes.items():
             if _wants(name, route, event):
-                self._fates[name] = None
-                (self.to_enqueue if self._is_job(route) else self.inline)[name] = route
-        self._untold = self._fates.copy()
+                self._place(name, route)
 
-    def _is_job(self, route: Route) -> bool:
-        if route.dispatch is Dispatch.AUTO:
-            return self._host.queue is not None
-        return route.dispatch is Dispatch.ASYNC
+    def _place(self, name: str, route: Route) -> None:
+        host = self._host
+        self._fates[name] = None
+        if route.dispatch is Dispatch.ASYNC or (route.dispatch is Dispatch.AUTO and host.queue is not None):
+            self.to_enqueue[name] = route
+        elif route.dispatch is Dispatch.AUTO and host.books is not None:
+            self._fates[name] = _OWED
+        else:
+            self.inline[name] = route
 
     def args(self, name: str) -> JobArgs:
         event = self._event
@@ -93,24 +100,21 @@ class _Round:
         except InvalidJobArgsError:  # near the ends of the calendar UTC overflows; the job goes without its time
             return JobArgs(name, event.id)
 
-    def left(self) -> float:
-        """Return the seconds that this dispatch may still spend on the queue."""
-        return self._until - self._host.clock.monotonic()
-
-    def may_enqueue(self, name: str) -> bool:
-        """Tell whether the queue may be tried for *name*; settle it here where it may not."""
-        if self._host.breaker.is_open():
+    def seconds_for(self, name: str) -> float:
+        """Return the seconds for which the queue may be tried for *name*; 0: it may not, and that is settled here."""
+        now = self._host.clock.monotonic()
+        left = self._until - now
+        if self._host.breaker.is_open(now):
             why = f"not tried: the queue failed less than {BREAKER_SECONDS:g} s ago"
-        elif self.left() <= 0:
+        elif left <= 0:
             why = f"not tried: this dispatch has spent its {ENQUEUE_BUDGET} s on the queue"
         else:
-            return True
+            return left
         self._not_enqueued(name, EnqueueError(why))
-        return False
+        return 0
 
     def enqueued(self, name: str) -> None:
-        self._fates[name] = Dispatched("enqueued")
-        del self._untold[name]
+        self._fates[name] = _ENQUEUED
         event = self._event
         emit(self._host.telemetry, Enqueued(name, event.id, event.action, 1, Dispatch.ASYNC))
 
@@ -126,16 +130,21 @@ class _Round:
         emit(self._host.telemetry, failed)
         route = self.to_enqueue[name]
         if route.dispatch is Dispatch.ASYNC:
-            self._fates[name] = Dispatched("failed")
-            del self._untold[name]
+            self._fates[name] = _FAILED
+        elif self._host.books is not None:
+            self._fates[name] = _OWED
         else:
             self.inline[name] = route
 
     def attempt(self, name: str, route: Route) -> Attempt:
-        """Return the one attempt that an event in hand has: without a ledger nobody tries it again."""
-        del self._untold[name]  # from here on perform tells of it
+        """Return the one attempt that an event in hand has; whether it is tried again is for a ledger's relay."""
+        self._performing = name  # from here on perform tells of it
         event = self._event
-        return Attempt(route, name, event.id, dispatch=Dispatch.SYNC, event=event, final=True)
+        host = self._host
+        policy = route.policy or host.policy
+        return Attempt(
+            route, name, event.id, policy=policy, dispatch=Dispatch.SYNC, event=event, final=True, books=host.books
+        )
 
     def performed(self, name: str, result: Result) -> None:
         self._fates[name] = Dispatched("performed", result)
@@ -143,7 +152,8 @@ class _Round:
     def interrupted(self, exc: BaseException) -> None:
         """Tell of the forwarders that *exc*, an order to the process or the task, keeps the event from."""
         event, kind = self._event, type_name(exc)
-        for name in self._untold:
+        untold = [name for name, fate in self._fates.items() if fate is None and name != self._performing]
+        for name in untold:
             failed = Failed(name, event.id, event.action, 1, None, Outcome.ERROR, kind, INTERRUPTED, kind)
             emit(self._host.telemetry, failed)
 
@@ -156,6 +166,8 @@ def dispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispatched]:
     round_ = _begin(host, event)
     if round_ is None:
         return {}
+    if host.watch is not None:
+        host.watch.look()
     try:
         _send(host, round_)
     except BaseException as exc:
@@ -166,16 +178,18 @@ def dispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispatched]:
 
 def _send(host: AuditForward, round_: _Round) -> None:
     for name in round_.to_enqueue:
-        if not round_.may_enqueue(name):
+        seconds = round_.seconds_for(name)
+        if not seconds:
             continue
         try:
-            host.bridge.call(_enqueue(host), round_.args(name), round_.left())
+            host.bridge.call(_enqueue(host), round_.args(name), seconds)
         except Exception as exc:  # noqa: BLE001 - whatever a queue does, dispatch goes on
             round_.enqueue_failed(name, exc)
         else:
             round_.enqueued(name)
     for name, route in round_.inline.items():
-        round_.performed(name, run(round_.attempt(name, route), None, host.telemetry, host.bridge.call))
+        attempt = round_.attempt(name, route)
+        round_.performed(name, run_steps(attempt.steps(None, host.telemetry), host.bridge.call))
 
 
 async def adispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispatched]:
@@ -183,6 +197,8 @@ async def adispatch(host: AuditForward, event: AuditEvent) -> Mapping[str, Dispa
     round_ = _begin(host, event)
     if round_ is None:
         return {}
+    if host.watch is not None:
+        host.watch.look()
     try:
         await _asend(host, round_)
     except BaseException as exc:
@@ -195,16 +211,18 @@ async def _asend(host: AuditForward, round_: _Round) -> None:
     from asyncio import wait_for
 
     for name in round_.to_enqueue:
-        if not round_.may_enqueue(name):
+        seconds = round_.seconds_for(name)
+        if not seconds:
             continue
         try:
-            await wait_for(host.bridge.acall(_aenqueue(host), round_.args(name)), round_.left())
+            await wait_for(host.bridge.acall(_aenqueue(host), round_.args(name)), seconds)
         except Exception as exc:  # noqa: BLE001 - whatever a queue does, dispatch goes on
             round_.enqueue_failed(name, exc)
         else:
             round_.enqueued(name)
     for name, route in round_.inline.items():
-        round_.performed(name, await arun(round_.attempt(name, route), None, host.telemetry, host.bridge.acall))
+        attempt = round_.attempt(name, route)
+        round_.performed(name, await arun_steps(attempt.steps(None, host.telemetry), host.bridge.acall))
 
 
 def jobs_of(host: AuditForward, event: AuditEvent) -> list[JobArgs]:

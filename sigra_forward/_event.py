@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, TypeGuard
 from uuid import UUID
 
@@ -128,14 +129,14 @@ class AuditEvent:
         integers beyond 64 bits text; lone surrogates become U+FFFD. What nests deeper than 100 levels, or holds
         itself, becomes ``"…"``, so that no nesting keeps an event from going out.
         """
-        told = {name: getattr(self, name) for name in FIELDS}
-        for name, value in told.items():
-            if value is not None and not (type(value) is str and value.isascii()):
-                told[name] = json_safe(value)
-        return told
+        return {
+            name: value if value is None or (type(value) is str and value.isascii()) else json_safe(value)
+            for name, value in zip(FIELDS, _values(self), strict=True)
+        }
 
 
 FIELDS: tuple[str, ...] = tuple(attribute.name for attribute in fields(AuditEvent))
+_values = attrgetter(*FIELDS)
 
 
 def is_event(value: object) -> TypeGuard[AuditEvent]:

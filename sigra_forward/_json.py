@@ -45,8 +45,12 @@ def _container(value: Mapping[object, object] | Iterable[object], within: tuple[
         return _ELLIPSIS
     within = (*within, id(value))
     if type(value) is dict or isinstance(value, Mapping):
-        return {str(json_safe(key)): json_safe(item, within) for key, item in value.items()}
+        return {_key(key): json_safe(item, within) for key, item in value.items()}
     return [json_safe(item, within) for item in value]
+
+
+def _key(key: object) -> str:
+    return key if type(key) is str and key.isascii() else str(json_safe(key))
 
 
 def _other(value: object, within: tuple[int, ...]) -> object:

@@ -85,6 +85,7 @@ class Lane:
         forwarder: The permanent name of the forwarder.
         floor: Nothing that occurred before it is owed.
         blocked_until: Until when its breaker is open; ``None``: it is closed.
+        leased_until: When its lease ends, or ended; ``None``: no relay has ever held it, or it was let go of.
     """
 
     number: int
@@ -92,6 +93,28 @@ class Lane:
     forwarder: str
     floor: datetime
     blocked_until: datetime | None = None
+    leased_until: datetime | None = None
+
+
+@frozen
+class Look:
+    """
+    What a ledger tells whoever is about to forward one event.
+
+    Args:
+        now: The time by the ledger's clock.
+        receipt: The event's receipt, if there is one.
+        blocked_until: Until when the lane's breaker is open; ``None``: it is closed.
+    """
+
+    now: datetime
+    receipt: Receipt | None = None
+    blocked_until: datetime | None = None
+
+    @property
+    def is_blocked(self) -> bool:
+        """Tell whether the lane's breaker is open."""
+        return self.blocked_until is not None and self.now < self.blocked_until
 
 
 @frozen

@@ -8,7 +8,7 @@ implementation to the promises made here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from sigra_forward._event import AuditEvent
 from sigra_forward._job_args import JobArgs
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sigra_forward._audit_forward import AuditForward
-    from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Receipt
+    from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Look, Receipt
     from sigra_forward._outcome import State
     from sigra_forward._source import Found
     from sigra_forward.errors import UnreadableRowError
@@ -210,15 +210,25 @@ class Ledger(Protocol):
         """Open the lane's breaker for *seconds*, or close it."""
         ...
 
+    def look(self, lane: int, audit_event_id: str, /) -> Look:
+        """Return what whoever is about to forward this one event must know, at one go."""
+        ...
+
     def receipts(self, lane: int, audit_event_ids: Sequence[str], /) -> Mapping[str, Receipt]:
         """Return the receipts of those events that have one, by id."""
         ...
 
     def record(
-        self, lane: int, receipts: Sequence[Receipt], lease: Lease | None = None, cursor: Cursor | None = None, /
+        self,
+        lane: int,
+        receipts: Sequence[Receipt],
+        lease: Lease | None = None,
+        cursor: Cursor | None = None,
+        failures: Sequence[FailedAttempt] = (),
+        /,
     ) -> bool:
         """
-        Write *receipts*, each once, and *cursor* with them, in one transaction.
+        Write *receipts*, each once, and *cursor* and *failures* with them, in one transaction.
 
         Returns:
             Whether *lease*, where one was given, still held. Where it did not, each yes was written and nothing else.
@@ -287,3 +297,5 @@ class Telemetry(Protocol):
 
 AnyForwarder: TypeAlias = "Forwarder | AsyncForwarder"
 AnyRepository: TypeAlias = "AuditRepository | AsyncAuditRepository"
+AnyLedger: TypeAlias = "Ledger | Any"
+"""A `Ledger`, or one whose every method is awaited: a Protocol of that would say all of it twice."""

@@ -95,7 +95,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "the_class_of_a_queue": ({"queue": RecordingQueue}, "AuditForward(queue=...) is the class RecordingQueue: pass "),
     "policy": ({"policy": SECRET}, "AuditForward(policy=...) must be a RetryPolicy"),
-    "ledger": ({"ledger": Secretive()}, "AuditForward(ledger=...) must be None in this version"),
+    "ledger": (
+        {"ledger": Secretive()},
+        "AuditForward(ledger=...) is a Secretive: pass an object with now() and lanes() and lane() and look() and ",
+    ),
     "forwarders_no_mapping": (
         {"forwarders": [SecretForwarder()]},
         "AuditForward(forwarders=...) must map each name to its forwarder; got a list",

@@ -1,7 +1,7 @@
 """
 `perform`, `aperform`, and the same two of an `AuditForward`, held by one suite.
 
-The table "perform, exactly", cell by cell, but for the rows that need a ledger.
+The table "perform, exactly", cell by cell; its rows with a ledger are in test_perform_ledger.py.
 """
 
 from __future__ import annotations
@@ -809,7 +809,7 @@ def test_attempt_beyond_the_last(shell: Shell) -> None:
     assert COMPLETED == scene.run(shell).settlement
 
 
-MISBOUND = "perform(ledger=...) must be None in this version, and perform(policy=...) a RetryPolicy"
+MISBOUND = "perform(ledger=...) is a object: pass an object with lane, look, record, block, see ports.Ledger"
 
 
 @each_function
@@ -833,8 +833,9 @@ def test_misbound(misbound: dict[str, object], shell: Shell) -> None:
 
 @each_function
 def test_misbound_says_what_to_do(shell: Shell) -> None:
-    """The error names both arguments."""
+    """The error names the argument, and what it must be."""
     assert MISBOUND == Scene().run(shell, ledger=object()).detail
+    assert "perform(policy=...) must be a RetryPolicy" == Scene(policy=5).run(shell).detail
 
 
 @pytest.mark.parametrize("shell", [PERFORM, APERFORM], ids=str)

@@ -126,6 +126,8 @@ class Publisher:
             raise
         if kind == "redis":
             channel.client.connection_pool.disconnect()  # the one that kombu would consume on
+            client = channel._create_client()  # noqa: SLF001 - kombu would make one, of hundreds of parts, per message
+            channel._create_client = lambda: client  # noqa: SLF001 - it is no more than a way to the channel's pool
         return self._app.amqp.Producer(connection, auto_declare=False)
 
 

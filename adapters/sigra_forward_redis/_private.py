@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import ContextVar
 from functools import partial
 from math import inf
+from ssl import SSLSocket
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -97,6 +99,11 @@ def _connecting_in_time(kind: Any, caller: BoundedCaller) -> Any:
             # What a server need not be told: each would cost a new connection one more answer, of few that have time.
             self.driver_info = self.lib_name = self.lib_version = self.maint_notifications_config = None
 
+        def can_read(self, timeout: float = 0) -> bool:
+            """Ask the system whether an idle connection is still open, where redis-py would read and catch an error."""
+            opened = self._sock
+            return (not isinstance(opened, _InTimeSocket) or opened.may_be_read()) and bool(super().can_read(timeout))
+
         def _connect(self) -> Any:  # the one place in which redis-py resolves a name and opens a socket
             return _InTimeSocket(_called_in_time(super()._connect, caller))
 
@@ -135,6 +142,14 @@ class _InTimeSocket:
 
     def settimeout(self, seconds: float) -> None:
         self._own = seconds
+
+    def may_be_read(self) -> bool:
+        """Tell whether something has come, or the end: on TLS, and on Windows, that takes a reading."""
+        if isinstance(self._socket, SSLSocket) or not hasattr(select, "poll"):
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def recv(self, *args: Any) -> Any:
         return self._in_time().recv(*args)

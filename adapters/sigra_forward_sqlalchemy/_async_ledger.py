@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from sigra_forward.stores.adapter import Cursor, FailedAttempt, Lane, Lease, Receipt
+    from sigra_forward.stores.adapter import Cursor, FailedAttempt, Lane, Lease, Look, Receipt
 
 T = TypeVar("T")
 
@@ -75,15 +75,24 @@ class AsyncSQLAlchemyLedger(SQLAlchemyLedger):
         """See `Ledger.block`."""
         await self._changing(self._block, lane, seconds)
 
+    async def look(self, lane: int, audit_event_id: str) -> Look:
+        """See `Ledger.look`."""
+        return await self._reading(self._look, lane, audit_event_id)
+
     async def receipts(self, lane: int, audit_event_ids: Sequence[str]) -> Mapping[str, Receipt]:
         """See `Ledger.receipts`."""
         return await self._reading(self._receipts, lane, audit_event_ids)
 
     async def record(
-        self, lane: int, receipts: Sequence[Receipt], lease: Lease | None = None, cursor: Cursor | None = None
+        self,
+        lane: int,
+        receipts: Sequence[Receipt],
+        lease: Lease | None = None,
+        cursor: Cursor | None = None,
+        failures: Sequence[FailedAttempt] = (),
     ) -> bool:
         """See `Ledger.record`."""
-        return await self._changing(self._record, lane, receipts, lease, cursor)
+        return await self._changing(self._record, lane, receipts, lease, cursor, failures)
 
     async def due(self, lane: int, limit: int) -> Sequence[Receipt]:
         """See `Ledger.due`."""

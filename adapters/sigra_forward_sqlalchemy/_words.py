@@ -45,18 +45,13 @@ class PostgreSQLWords(Words):
         f"VALUES (:lane, {', '.join(f':{name}' for name in RECEIPT_COLUMNS)})",
         f"SELECT :lane, new.* FROM {_unnested(RECEIPT_COLUMNS)} AS new",
     )
-    _attempt_columns = ("audit_event_id", "generation", "attempt", "last_at", "reason", "detail")
-    insert_attempts = (
-        f"INSERT INTO {{attempts}} (lane, audit_event_id, generation, attempt, at, reason, detail) "
-        f"SELECT :lane, new.* FROM {_unnested(_attempt_columns)} AS new"
-    )
 
     def ids(self, audit_event_ids: Sequence[str]) -> str:
         """Return the text of an array."""
         return _array(_possible(audit_event_ids))
 
     def put(self, connection: Connection, statement: str, lane: int, rows: Sequence[Row]) -> None:
-        """Run *statement* once for all *rows*; one that comes twice would be refused within one statement."""
+        """Write all *rows* by one *statement*, which would refuse an event that comes twice."""
         while rows:
             first = {row[0]: row for row in reversed(rows)}
             once = rows if len(first) == len(rows) else sorted(first.values(), key=_by_id)

@@ -49,6 +49,11 @@ def worker_command(python: str) -> list[str]:
     return [python, "oban_app.py"]
 
 
+def clean() -> None:
+    """Close what the enqueues have used."""
+    loop.run_until_complete(pool.close())
+
+
 async def work() -> None:
     """Run one job at a time, until told to stop."""
     stop = asyncio.Event()

@@ -9,14 +9,15 @@ from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from sigra_forward._backoff import is_count
+from sigra_forward._books import LEFT_TO_RELAY
 from sigra_forward._clock import SYSTEM_CLOCK, Clock
 from sigra_forward._fork import forget_after_fork
 from sigra_forward._log import log_error, log_warning
 from sigra_forward._names import type_name
 from sigra_forward._outcome import Outcome, Result, State
-from sigra_forward._perform import run
 from sigra_forward._route import Dispatch
 from sigra_forward._settle import DEFAULT_POLICY, seconds, settle
+from sigra_forward._steps import run_steps
 from sigra_forward.errors import ConfigurationError, EnqueueError, QueueFullError
 from sigra_forward.telemetry import Discarded, Failed, emit
 
@@ -247,7 +248,7 @@ class _Lane:
         host = self._audit_forward
         attempt = host.attempt(job.args, job.attempt)
         try:
-            run(attempt, host.repository, host.telemetry, host.bridge.call)
+            run_steps(attempt.steps(host.repository, host.telemetry), host.bridge.call)
         except BaseException as exc:  # noqa: BLE001 - SystemExit in a worker thread is no order to the process
             log_error("a job of %r raised %s in its worker, which goes on", self._name, type_name(exc))
             return attempt.settlement or self._interrupted(job, type_name(exc))
@@ -255,6 +256,8 @@ class _Lane:
         return attempt.settlement
 
     def _interrupted(self, job: _Job, kind: str) -> Settlement:
+        if self._audit_forward.books is not None:
+            return LEFT_TO_RELAY
         policy = self._audit_forward.routes[self._name].policy or self._audit_forward.policy
         try:
             settlement = settle(Result(Outcome.ERROR, kind), job.attempt, policy)

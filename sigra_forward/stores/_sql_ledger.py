@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from operator import attrgetter
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-from sigra_forward._ledger import SAME_INSTANT, Cursor, FailedAttempt, Lane, Lease, Receipt
+from sigra_forward._ledger import SAME_INSTANT, Cursor, FailedAttempt, Lane, Lease, Look, Receipt
 from sigra_forward._outcome import Ack, State
 from sigra_forward.errors import ConfigurationError
 
@@ -36,7 +36,6 @@ RECEIPT_COLUMNS = (
     "excuse",
 )
 _SELECT = ", ".join(RECEIPT_COLUMNS)
-_STATE = RECEIPT_COLUMNS.index("state")
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -108,11 +107,6 @@ class Words:
         f"WHERE {{replaced}}"
     )
 
-    insert_attempts: ClassVar[str] = (
-        "INSERT INTO {attempts} (lane, audit_event_id, generation, attempt, at, reason, detail) "
-        "VALUES (:lane, :audit_event_id, :generation, :attempt, :last_at, :reason, :detail)"
-    )
-
     def ids(self, audit_event_ids: Sequence[str]) -> Any:
         """Return what to pass as ``:ids``."""
         return json.dumps(list(audit_event_ids))
@@ -122,7 +116,7 @@ class Words:
         return of_receipts
 
     def put(self, connection: Connection, statement: str, lane: int, rows: Sequence[Row]) -> None:
-        """Run *statement* for each of *rows*, which are of *lane*."""
+        """Write *rows*, which are receipts of *lane*, by *statement*."""
         connection.change_many(
             statement, [{"lane": lane, **dict(zip(RECEIPT_COLUMNS, row, strict=True))} for row in rows]
         )
@@ -200,12 +194,13 @@ class SQLLedger:
         where = "WHERE source = :source AND forwarder = :forwarder" if source is not None else ""
         given = {} if source is None else {"source": source, "forwarder": forwarder}
         query = self._sql(
-            f"SELECT number, source, forwarder, floor, blocked_until FROM {{lanes}} {where} ORDER BY number"
+            f"SELECT number, source, forwarder, floor, blocked_until, leased_until FROM {{lanes}} {where} "
+            f"ORDER BY number"
         )
         rows = connection.rows(query, **given)
         return [
-            Lane(number, its_source, its_forwarder, to_time(its_floor), time_or_none(blocked_until))
-            for number, its_source, its_forwarder, its_floor, blocked_until in rows
+            Lane(number, of, to, to_time(its_floor), time_or_none(blocked_until), time_or_none(leased_until or None))
+            for number, of, to, its_floor, blocked_until, leased_until in rows
         ]
 
     def acquire(self, lane: int, owner: str, seconds: float) -> Lease | None:
@@ -271,6 +266,20 @@ class SQLLedger:
 
     # Receipts.
 
+    def look(self, lane: int, audit_event_id: str) -> Look:
+        """Return what whoever is about to forward this one event must know."""
+        return self._read(self._look, lane, audit_event_id)
+
+    def _look(self, connection: Connection, lane: int, audit_event_id: str) -> Look:
+        columns = ", ".join(f"r.{name}" for name in RECEIPT_COLUMNS)
+        query = (
+            f"SELECT {{now}}, l.blocked_until, {columns} FROM {{lanes}} l "
+            f"LEFT JOIN {{receipts}} r ON r.lane = l.number AND r.audit_event_id = :audit_event_id "
+            f"WHERE l.number = :lane"
+        )
+        ((now, blocked_until, *row),) = connection.rows(self._sql(query), lane=lane, audit_event_id=audit_event_id)
+        return Look(to_time(now), None if row[0] is None else to_receipt(row), time_or_none(blocked_until))
+
     def receipts(self, lane: int, audit_event_ids: Sequence[str]) -> Mapping[str, Receipt]:
         """Return the receipts of the events that have one, by id."""
         return self._read(self._receipts, lane, audit_event_ids)
@@ -280,10 +289,15 @@ class SQLLedger:
         return {row[0]: to_receipt(row) for row in rows}
 
     def record(
-        self, lane: int, receipts: Sequence[Receipt], lease: Lease | None = None, cursor: Cursor | None = None
+        self,
+        lane: int,
+        receipts: Sequence[Receipt],
+        lease: Lease | None = None,
+        cursor: Cursor | None = None,
+        failures: Sequence[FailedAttempt] = (),
     ) -> bool:
-        """Write *receipts*, and *cursor* with them; tell whether *lease*, where one was given, still held."""
-        return self._change(self._record, lane, receipts, lease, cursor)
+        """Write *receipts*, and the rest with them; tell whether *lease*, where one was given, still held."""
+        return self._change(self._record, lane, receipts, lease, cursor, failures)
 
     def _record(
         self,
@@ -292,13 +306,16 @@ class SQLLedger:
         receipts: Sequence[Receipt],
         lease: Lease | None,
         cursor: Cursor | None,
+        failures: Sequence[FailedAttempt],
     ) -> bool:
         holds = lease is not None and self._holds(connection, lease)
         is_lost = lease is not None and not holds
         if is_lost:
-            receipts = [receipt for receipt in receipts if receipt.state is State.COMPLETED]
+            receipts, failures = [receipt for receipt in receipts if receipt.state is State.COMPLETED], ()
         if receipts:
             self._write(connection, lane, receipts, HOLDER if holds else ANYONE)
+        if failures:
+            connection.change_many(self._sql(_INSERT_ATTEMPT), [to_failure(lane, failure) for failure in failures])
         if cursor is not None and not is_lost:
             self._move(connection, lane, cursor)
         return not is_lost
@@ -311,9 +328,6 @@ class SQLLedger:
         rows = [to_row(receipt) for receipt in sorted(receipts, key=_by_id)]  # in one order, so that none deadlocks
         upsert = self._sql(self._words.upsert_receipt, replaced=self._words.condition(replaced))
         self._words.put(connection, upsert, lane, rows)
-        failed = [row for row in rows if row[_STATE] != COMPLETED]
-        if failed:
-            self._words.put(connection, self._sql(self._words.insert_attempts), lane, failed)
 
     def due(self, lane: int, limit: int) -> Sequence[Receipt]:
         """Return up to *limit* receipts that are to be tried again by now, the longest due first."""
@@ -395,6 +409,12 @@ class SQLLedger:
         )
 
 
+_INSERT_ATTEMPT = (
+    "INSERT INTO {attempts} (lane, audit_event_id, generation, attempt, at, reason, detail) "
+    "VALUES (:lane, :audit_event_id, :generation, :attempt, :at, :reason, :detail)"
+)
+
+
 def to_number(moment: datetime) -> int:
     """Return *moment*, which is aware, as microseconds since 1970."""
     return (moment - _EPOCH) // _MICROSECOND
@@ -427,6 +447,19 @@ def to_row(receipt: Receipt) -> Row:
         receipt.generation,
         receipt.excuse,
     )
+
+
+def to_failure(lane: int, failure: FailedAttempt) -> dict[str, Any]:
+    """Return *failure* as the parameters of a statement."""
+    return {
+        "lane": lane,
+        "audit_event_id": failure.audit_event_id,
+        "generation": failure.generation,
+        "attempt": failure.attempt,
+        "at": to_number(failure.at),
+        "reason": failure.reason,
+        "detail": failure.detail,
+    }
 
 
 def to_receipt(row: Sequence[Any]) -> Receipt:

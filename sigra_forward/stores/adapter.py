@@ -5,7 +5,7 @@ from __future__ import annotations
 from sigra_forward._dependencies import require
 from sigra_forward._event import FIELDS
 from sigra_forward._fork import close_before_fork, forget_after_fork
-from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Receipt
+from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Look, Receipt
 from sigra_forward._names import NAME_RULE, is_name, is_reference, type_name
 from sigra_forward._settle import seconds
 from sigra_forward._source import Found
@@ -35,6 +35,7 @@ __all__ = [
     "Found",
     "Lane",
     "Lease",
+    "Look",
     "Receipt",
     "Row",
     "SQLLedger",

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from sigra_forward._bridge import Bridge
-from sigra_forward._ledger import Cursor, Lane, Lease, Receipt
+from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Receipt
 from sigra_forward._outcome import Ack, State
 from sigra_forward.testing.contracts._hostile import run_in_threads
 
@@ -216,19 +216,38 @@ class LedgerContract:
     # Failed attempts.
 
     def test_failed_attempts_are_kept(self, ledger: Any, lane: int) -> None:
-        """Each failure is kept beside the receipt, in their order, and a yes is none."""
+        """Each failure is kept beside the receipt, in their order."""
         lease = _lease(ledger, lane)
-        for attempt, state in enumerate((State.RETRYABLE, State.RETRYABLE, State.COMPLETED), 1):
-            moment = MOMENT + attempt * SECOND
-            receipt = _receipt("1", state, attempt=attempt, last_at=moment, reason=f"no {attempt}", detail="why")
-            ask(ledger.record, lane, [receipt, _receipt("2", State.COMPLETED)], lease)
+        failures = [FailedAttempt("1", 1, number, MOMENT + number * SECOND, f"no {number}", "why") for number in (1, 2)]
+        failures.append(FailedAttempt("1", 2, 1, MOMENT))
+        for failure in reversed(failures):
+            ask(ledger.record, lane, [_receipt("1", State.RETRYABLE)], lease, None, [failure])
 
-        kept = ask(ledger.attempts, lane, "1")
-
-        assert [(1, 1, MOMENT + SECOND, "no 1", "why"), (1, 2, MOMENT + 2 * SECOND, "no 2", "why")] == [
-            (attempt.generation, attempt.attempt, attempt.at, attempt.reason, attempt.detail) for attempt in kept
-        ]
+        assert failures == list(ask(ledger.attempts, lane, "1"))
         assert [] == list(ask(ledger.attempts, lane, "2"))
+
+    # The one look before an event goes out.
+
+    @pytest.mark.parametrize("state", [None, *State])
+    def test_a_look_tells_the_receipt(self, ledger: Any, lane: int, state: State | None) -> None:
+        """It is the one that stands, if there is one, in a lane whose breaker is closed."""
+        receipts = [] if state is None else [_receipt("1", state, ack=Ack("ref"))]
+        ask(ledger.record, lane, [*receipts, _receipt("2", State.COMPLETED)])
+
+        look = ask(ledger.look, lane, "1")
+
+        assert (receipts, None, False) == ([look.receipt] if look.receipt else [], look.blocked_until, look.is_blocked)
+        assert abs(ask(ledger.now) - look.now) < 60 * SECOND
+
+    def test_a_look_tells_the_breaker(self, ledger: Any, other_ledger: Any, lane: int) -> None:
+        """It is open until a moment by the clock of the ledger, and then is not."""
+        ask(other_ledger.block, lane, 60)
+        opened = ask(ledger.look, lane, "1")
+        ask(other_ledger.block, lane, 0)
+        over = ask(ledger.look, lane, "1")
+        ask(other_ledger.block, lane, None)
+
+        assert [True, False, False] == [look.is_blocked for look in (opened, over, ask(ledger.look, lane, "1"))]
 
     # What is due, and how much is not completed.
 
@@ -277,11 +296,14 @@ class LedgerContract:
         """A second owner stands by, until the first one lets go."""
         lease = _lease(ledger, lane)
         refused = ask(other_ledger.acquire, lane, "second", 60)
+        (leased,) = ask(other_ledger.lanes)
         ask(ledger.release, lease)
+        (let_go,) = ask(other_ledger.lanes)
 
         taken = ask(other_ledger.acquire, lane, "second", 60)
 
         assert (None, lease.epoch + 1) == (refused, taken.epoch)
+        assert (lease.until, None) == (leased.leased_until, let_go.leased_until)
 
     def test_a_lease_ends_by_the_clock_of_the_ledger(self, ledger: Any, other_ledger: Any, lane: int) -> None:
         """When it is over somebody else may have it, with the next epoch."""
@@ -320,12 +342,13 @@ class LedgerContract:
         ask(ledger.release, lost)
         ask(other_ledger.acquire, lane, "second", 60)
         receipts = [_receipt(state.value, state) for state in State]
+        failure = FailedAttempt("retryable", 1, 1, MOMENT)
 
-        held = ask(ledger.record, lane, receipts, lost, Cursor("tail", "10"))
+        held = ask(ledger.record, lane, receipts, lost, Cursor("tail", "10"), [failure])
 
         assert (False, None) == (held, ask(ledger.renew, lost, 60))
         assert {"completed"} == set(ask(ledger.receipts, lane, [state.value for state in State]))
-        assert {} == ask(ledger.cursors, lane)
+        assert ({}, []) == (ask(ledger.cursors, lane), list(ask(ledger.attempts, lane, "retryable")))
 
     def test_a_lease_that_is_over_is_lost_though_nobody_has_taken_the_lane(self, ledger: Any, lane: int) -> None:
         """It is the clock that ends it, and not the next holder."""
