@@ -30,6 +30,21 @@ _PARENTS_POOLS: list[object] = []
 
 _KINDS = {"postgresql": "postgresql", "mysql": "mariadb", "mariadb": "mariadb", "sqlite": "sqlite"}
 
+# Of MariaDB it would take round trips, and outside of what SQLAlchemy watches: it would not learn there that a
+# connection is lost.
+_LEVELS = {
+    "postgresql": ("AUTOCOMMIT", "READ COMMITTED"),
+    "mariadb": (None, None),
+    "sqlite": ("AUTOCOMMIT", "AUTOCOMMIT"),
+}
+
+# Whatever the driver begins, and when. On SQLite a transaction that reads before it writes may not become a writer.
+_BEGINNINGS = {
+    "postgresql": (),
+    "mariadb": ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION"),
+    "sqlite": ("BEGIN IMMEDIATE",),
+}
+
 _OWN_MEMORY = (StaticPool, SingletonThreadPool)
 """Pools of a database in memory: their connections are the database."""
 
@@ -159,13 +174,13 @@ def in_transaction(connection: Connection, operation: Callable[..., T], /, *argu
 
 
 def _once(connection: Connection, operation: Callable[..., T], /, *arguments: Any) -> T:
+    kind = _KINDS[connection.dialect.name]
     with connection.begin():
-        if connection.dialect.name != "sqlite":
-            return operation(connection, *arguments)
-        # In autocommit, so that it is begun here: a transaction that reads before it writes may not become a writer.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        for statement in _BEGINNINGS[kind]:
+            connection.exec_driver_sql(statement)
         answer = operation(connection, *arguments)
-        connection.exec_driver_sql("COMMIT")
+        if kind == "sqlite":
+            connection.exec_driver_sql("COMMIT")
         return answer
 
 
@@ -177,10 +192,11 @@ def _is_broken_off(error: object) -> bool:
 
 def _options(engine: Engine) -> tuple[Engine, Engine]:
     """Return *engine* as it reads, and as it changes."""
-    # MariaDB takes a round trip to change from the one to the other.
-    reading = "READ COMMITTED" if _KINDS[engine.dialect.name] == "mariadb" else "AUTOCOMMIT"
-    changing = "AUTOCOMMIT" if engine.dialect.name == "sqlite" else "READ COMMITTED"
-    return engine.execution_options(isolation_level=reading), engine.execution_options(isolation_level=changing)
+    reading, changing = _LEVELS[_KINDS[engine.dialect.name]]
+    return (
+        engine.execution_options(isolation_level=reading) if reading else engine,
+        engine.execution_options(isolation_level=changing) if changing else engine,
+    )
 
 
 def _with_own_pool(engine: Engine) -> Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import repeat
@@ -39,6 +39,7 @@ class Reader:
     """
 
     def __init__(self, layout: Layout) -> None:
+        self._layout = layout
         self._source = layout.source
         self._id = _converter(layout, "id")
         self._occurred_at = _converter(layout, "occurred_at")
@@ -83,6 +84,16 @@ class Reader:
             return self._events(rows)
         except (ValueError, TypeError):  # one of them is at fault; which, is told row by row
             return list(map(self._event, rows))
+
+    def spelled(self, value: object) -> str:
+        """Return an id that a mapped object holds as events spell it."""
+        return str(spelled(value, self._layout.id_type))
+
+    def event_of(self, values: Mapping[str, Any]) -> AuditEvent:
+        """Return the event of what a mapped object holds."""
+        read = {name: _in_memory(self._layout, name)(values[name]) for name in self._layout.fields}
+        extra = {name: values[f"extra {name}"] for name in self._layout.extra}
+        return _to_event(self._source, extra, *(read.get(name) for name in _NAMES))
 
     def _brief(self, row: Sequence[Any]) -> Found:
         name, position = self.named(row), self.position(row)
@@ -179,6 +190,18 @@ def _reading(layout: Layout, name: str) -> Converter | None:
     if name.endswith("_id"):
         return None if layout.is_uuid_as_text(column) else _uuid_or_none if isinstance(column.type, Uuid) else uuid_text
     return None if _is_text(column.type) else _text_or_none
+
+
+def _in_memory(layout: Layout, name: str) -> Converter:
+    if name == "id":
+        return partial(_spelled, layout.id_type)
+    if name.endswith("_id"):
+        return _uuid_or_none if isinstance(layout.fields[name].type, Uuid) else uuid_text
+    return _reading(layout, name) or _same
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _spelled(id_type: type, value: object) -> object:

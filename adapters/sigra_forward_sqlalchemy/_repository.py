@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError
 from sigra_forward import AuditEvent
 from sigra_forward.errors import UnreadableRowError
 from sigra_forward_sqlalchemy._database import database, is_async
+from sigra_forward_sqlalchemy._instances import values_of
 from sigra_forward_sqlalchemy._layout import Layout
 from sigra_forward_sqlalchemy._queries import Queries
 from sigra_forward_sqlalchemy._reader import Reader
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, Select
     from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.orm import InstanceState
     from typing_extensions import Self
 
     from sigra_forward.stores.adapter import Found
@@ -131,6 +133,24 @@ class SQLAlchemyAuditRepository:
     def count(self, *, after: str | None = None, until: str | None = None, actions: Sequence[str] = ("*",)) -> int:
         """Return how many rows `scan` would return in all."""
         return self._database.read(self._count, after, until, actions)  # type: ignore[no-any-return]
+
+    def told(self, state: InstanceState[Any]) -> tuple[str, AuditEvent | None]:
+        """
+        Return the id of a mapped object that has just been flushed, and its event, where all of it is in memory.
+
+        No query is made. For `dispatch_on_commit`.
+        """
+        (key, *_) = state.mapper.primary_key_from_instance(state.obj())
+        if self._plan is None:
+            return str(key), None
+        values = values_of(state, self._plan.layout)
+        if values is None:
+            return self._plan.reader.spelled(key), None
+        try:
+            event = self._plan.reader.event_of(values)
+        except (ValueError, TypeError):  # which reading it tells
+            event = None
+        return self._plan.reader.spelled(values["id"]), event
 
     def _get(self, connection: Connection, audit_event_id: str) -> AuditEvent | None:
         found = self._get_many(connection, [audit_event_id])

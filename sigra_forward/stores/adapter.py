@@ -6,6 +6,7 @@ from sigra_forward._dependencies import require
 from sigra_forward._event import FIELDS
 from sigra_forward._fork import close_before_fork, forget_after_fork
 from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Look, Receipt
+from sigra_forward._log import log_error
 from sigra_forward._names import NAME_RULE, is_name, is_reference, type_name
 from sigra_forward._settle import seconds
 from sigra_forward._source import Found
@@ -45,6 +46,7 @@ __all__ = [
     "forget_after_fork",
     "is_name",
     "is_reference",
+    "log_error",
     "metadata_of",
     "require",
     "seconds",

@@ -128,13 +128,12 @@ def mariadb_database(mariadb_server: Address) -> Iterator[str]:
 
     host, port = mariadb_server
     name = f"sigra_forward_{uuid4().hex[:8]}"
-    with pymysql.connect(host=host, port=port, user="root", autocommit=True) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    server = {"host": host, "port": port, "user": "root", "autocommit": True}
+    with pymysql.connect(**server) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
     yield name
-    with pymysql.connect(host=host, port=port, user="root", autocommit=True) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE {name}")
+    with pymysql.connect(**server) as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {name}")
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from datetime import datetime, timezone
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -15,15 +13,13 @@ pytest.importorskip("sqlalchemy")
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import DATETIME
-from sqlalchemy.dialects.postgresql import ENUM, INET, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.dialects.postgresql import JSONB
 
-from sigra_forward import AuditEvent, ConfigurationError
-from sigra_forward.errors import UnreadableRowError
+from sigra_forward import AuditEvent
 from sigra_forward.testing.contracts import _audit_repository, _audit_source
 from sigra_forward.testing.contracts._audit_source import AuditSourceContract
-from sigra_forward_sqlalchemy import AsyncSQLAlchemyAuditRepository, SQLAlchemyAuditRepository
-from tests.adapters.support_databases import OnMariaDB, OnPostgreSQL, OnSQLite, close_on, engine_for, file_url, sync_url
+from sigra_forward_sqlalchemy import SQLAlchemyAuditRepository
+from tests.adapters.support_databases import OnMariaDB, OnPostgreSQL, OnSQLite, close_on, engine_for, sync_url
 
 UTC = timezone.utc
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -33,7 +29,7 @@ MICROSECONDS = sa.DateTime(timezone=True).with_variant(DATETIME(fsp=6), "mysql")
 DETAILS = sa.JSON().with_variant(JSONB(), "postgresql")
 
 
-def audit_table(id_type: Any = sa.String(255), name: str = "audit_events", **columns: Any) -> sa.Table:
+def audit_table(id_type: Any, name: str = "audit_events", **columns: Any) -> sa.Table:
     """Return an audit table with all columns."""
     kinds = {
         "id": id_type,
