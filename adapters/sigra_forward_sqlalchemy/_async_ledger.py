@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sigra_forward import State
-from sigra_forward_sqlalchemy._ledger import SQLAlchemyLedger
+from sigra_forward_sqlalchemy._ledger import SQLAlchemyLedger, carried
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # mypy: disable-error-code="override"
+# pyright: reportIncompatibleMethodOverride=false
 
 
 class AsyncSQLAlchemyLedger(SQLAlchemyLedger):
@@ -36,12 +37,10 @@ class AsyncSQLAlchemyLedger(SQLAlchemyLedger):
         await self._database.close()
 
     async def _reading(self, operation: Callable[..., T], /, *arguments: Any) -> T:
-        reading: Awaitable[T] = self._read(operation, *arguments)  # type: ignore[assignment]
-        return await reading
+        return await self._database.read(carried, operation, *arguments)  # type: ignore[no-any-return]
 
     async def _changing(self, operation: Callable[..., T], /, *arguments: Any) -> T:
-        changing: Awaitable[T] = self._change(operation, *arguments)  # type: ignore[assignment]
-        return await changing
+        return await self._database.change(carried, operation, *arguments)  # type: ignore[no-any-return]
 
     async def create(self) -> None:
         """See `Ledger.create`."""

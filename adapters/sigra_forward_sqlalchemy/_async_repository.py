@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sigra_forward.stores.adapter import Found
 
 # mypy: disable-error-code="override"
+# pyright: reportIncompatibleMethodOverride=false
 
 
 class AsyncSQLAlchemyAuditRepository(SQLAlchemyAuditRepository):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
@@ -87,14 +88,14 @@ class CommitHook:
     def attach(self, session_factory: Any) -> None:
         """Listen to the sessions of *session_factory*."""
         target, self._is_async = self._target(session_factory)
-        listeners = {
+        listeners: dict[str, Callable[..., object]] = {
             "after_flush": self._after_flush,
             "after_commit": self._after_commit,
             "after_transaction_end": self._after_transaction_end,
         }
         for name, listener in listeners.items():
             event.listen(target, name, listener)
-            self._undo.append(lambda name=name, listener=listener: event.remove(target, name, listener))
+            self._undo.append(partial(event.remove, target, name, listener))
 
     def detach(self) -> None:
         """Hear nothing more. What was written in a transaction that is open is left to the relay."""

@@ -207,7 +207,7 @@ def _with_own_pool(engine: Engine) -> Engine:
         engine.dialect,
         engine.url,
         logging_name=engine.logging_name,
-        echo=engine.echo,
+        echo=cast("Any", engine.echo),
         execution_options=engine.get_execution_options(),
         hide_parameters=engine.hide_parameters,
     )

@@ -11,10 +11,14 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     ColumnElement,
+    Date,
+    DateTime,
     Dialect,
+    Enum,
     FromClause,
     Integer,
     SmallInteger,
+    String,
     Text,
     TypeDecorator,
     Uuid,
@@ -70,7 +74,7 @@ class Layout:
 
         It comes as the driver tells it: what SQLAlchemy makes of a value may fail, and would fail for all rows at once.
         """
-        moments = {self.position, *(self.fields[name] for name in MOMENTS if name in self.fields)}
+        moments = {column for column in self.columns(whole=True) if is_time(column.type)}
         return [
             cast(column, Text)
             if (times_as_text and column in moments) or self._is_told_as_text(column)
@@ -125,3 +129,13 @@ def _python_type(kind: TypeEngine[Any]) -> type | None:
         return kind.python_type
     except NotImplementedError:  # nothing is known of it
         return None
+
+
+def is_text(kind: TypeEngine[Any]) -> bool:
+    """Tell whether a column holds text, and no member of an enumeration."""
+    return isinstance(kind, String) and not isinstance(kind, Enum)
+
+
+def is_time(kind: TypeEngine[Any]) -> bool:
+    """Tell whether a column holds times of a kind that the database knows as such, other than as SQLite does."""
+    return isinstance(kind.impl_instance if isinstance(kind, TypeDecorator) else kind, (Date, DateTime))

@@ -93,8 +93,7 @@ class SQLAlchemyLedger(SQLLedger):
     def _create(self, connection: _Connection) -> None:
         with _alone(connection.native):
             self._refuse_newer(connection)
-            is_missing = self._place is not None and not inspect(connection.native).has_schema(self._place)
-            if is_missing:
+            if self._place is not None and not inspect(connection.native).has_schema(self._place):
                 connection.native.execute(CreateSchema(self._place, if_not_exists=True))
             self.metadata.create_all(connection.native, list(self._their_tables.values()))
             if not connection.rows(self._sql("SELECT version FROM {schema}")):
@@ -106,10 +105,10 @@ class SQLAlchemyLedger(SQLLedger):
                 self._refuse_other_version(version)
 
     def _read(self, operation: Callable[..., T], /, *arguments: Any) -> T:
-        return self._database.read(_carried, operation, *arguments)  # type: ignore[no-any-return]
+        return self._database.read(carried, operation, *arguments)  # type: ignore[no-any-return]
 
     def _change(self, operation: Callable[..., T], /, *arguments: Any) -> T:
-        return self._database.change(_carried, operation, *arguments)  # type: ignore[no-any-return]
+        return self._database.change(carried, operation, *arguments)  # type: ignore[no-any-return]
 
     def _told_place(self) -> str | None:
         """Return the schema where the engine is told to look for the one that the tables are said to be in."""
@@ -120,7 +119,7 @@ class SQLAlchemyLedger(SQLLedger):
     def _prefix(self) -> str:
         if self._place is None:
             return ""
-        quoted = self._database.engine.dialect.identifier_preparer.quote_schema(self._place)
+        quoted: str = self._database.engine.dialect.identifier_preparer.quote_schema(self._place)
         return quoted.replace(":", r"\:") + "."  # which would be a parameter
 
 
@@ -140,7 +139,8 @@ def _alone(connection: Connection) -> Iterator[None]:
         connection.execute(_text(f"SELECT RELEASE_LOCK('sigra_forward_{_LOCK}')"))
 
 
-def _carried(native: Connection, operation: Callable[..., T], /, *arguments: Any) -> T:
+def carried(native: Connection, operation: Callable[..., T], /, *arguments: Any) -> T:
+    """Return what *operation* comes to on *native*."""
     return operation(_Connection(native), *arguments)
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 from uuid import UUID
 
 from sigra_forward import ConfigurationError
+from sigra_forward.stores.adapter import parse_iso
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of columns without a zone
@@ -20,6 +21,14 @@ def from_position(position: str) -> tuple[Any, Any]:
     """Return the two of which *position* is made: those of the position's column and of the id's."""
     value, _, raw_id = position.partition("/")
     return _READERS[value[0]](value[1:]), _READERS[raw_id[0]](raw_id[1:])
+
+
+def moment_or_text(value: object) -> object:
+    """Return a time that comes as text as what it is, so that its position is the same; another one as its text."""
+    try:
+        return parse_iso(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _moment(value: datetime) -> str:

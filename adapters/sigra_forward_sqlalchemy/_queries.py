@@ -9,7 +9,6 @@ from sqlalchemy import (
     BINARY,
     ColumnElement,
     Select,
-    String,
     Text,
     and_,
     bindparam,
@@ -24,7 +23,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from sigra_forward_sqlalchemy._layout import Layout
+from sigra_forward_sqlalchemy._layout import Layout, is_text, is_time
 from sigra_forward_sqlalchemy._positions import from_position
 
 Clause = ColumnElement[bool]
@@ -40,15 +39,15 @@ class Queries:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._kind = layout.dialect.name
+        self._is_mariadb = layout.dialect.name in {"mysql", "mariadb"}
         self._is_nullable = getattr(layout.position, "nullable", True)
         selected = layout.selected(whole=True)
         self.by_keys: Select[Any] = select(*selected).where(layout.id.in_(bindparam("keys", expanding=True)))
 
-    def heads(self) -> list[Select[Any]]:
+    def heads(self, *, times_as_text: bool = False) -> list[Select[Any]]:
         """Return the queries of which the first that finds a row has found the last one."""
         layout = self._layout
-        query = select(*layout.selected(whole=False)).limit(1)
+        query = select(*layout.selected(whole=False, times_as_text=times_as_text)).limit(1)
         last = query.order_by(layout.position.desc(), layout.id.desc())
         if not self._is_nullable:
             return [last]
@@ -75,7 +74,7 @@ class Queries:
         value, raw_id = from_position(after) if after is not None else (None, None)
         if not self._is_nullable or value is not None:
             return None
-        clauses = [self._layout.position.is_(None)]
+        clauses: list[Clause] = [self._layout.position.is_(None)]
         if raw_id is not None:
             clauses.append(self._layout.id > literal(raw_id))
         if until is not None:
@@ -98,16 +97,24 @@ class Queries:
 
     def _behind(self, value: object, raw_id: object) -> Clause:
         position, row_id = self._layout.position, self._layout.id
-        if self._kind not in {"mysql", "mariadb"}:
-            return tuple_(position, row_id) > tuple_(literal(value), literal(raw_id))
+        value, raw_id = self._bound(position, value), literal(raw_id)
+        if not self._is_mariadb:
+            return tuple_(position, row_id) > tuple_(value, raw_id)
         # Of a comparison of two columns at once MariaDB makes no range of an index.
-        return and_(position >= literal(value), or_(position > literal(value), row_id > literal(raw_id)))
+        return and_(position >= value, or_(position > value, row_id > raw_id))
 
     def _up_to(self, value: object, raw_id: object) -> Clause:
         position, row_id = self._layout.position, self._layout.id
-        if self._kind not in {"mysql", "mariadb"}:
-            return tuple_(position, row_id) <= tuple_(literal(value), literal(raw_id))
-        return and_(position <= literal(value), or_(position < literal(value), row_id <= literal(raw_id)))
+        value, raw_id = self._bound(position, value), literal(raw_id)
+        if not self._is_mariadb:
+            return tuple_(position, row_id) <= tuple_(value, raw_id)
+        return and_(position <= value, or_(position < value, row_id <= raw_id))
+
+    def _bound(self, column: ColumnElement[Any], value: object) -> ColumnElement[Any]:
+        """Return *value* to compare *column* with; a time that came as text, because Python has no such, as a time."""
+        if isinstance(value, str) and self._layout.dialect.name != "sqlite" and is_time(column.type):
+            return cast(literal(value, Text), column.type)
+        return literal(value)
 
     def _wanted(self, actions: Sequence[str]) -> Clause:
         """Return what tells the rows of *actions*, letter by letter."""
@@ -117,19 +124,18 @@ class Queries:
 
     def _of_action(self, action: str) -> Clause:
         column = self._layout.fields["action"]
+        text = column if is_text(column.type) else cast(column, Text)
         prefix = action.removesuffix("*")
         if prefix != action:
-            return self._exactly(func.substr(self._text(column), 1, len(prefix))) == self._exactly(literal(prefix))
-        equal = self._exactly(self._text(column)) == self._exactly(literal(action))
+            return self._exactly(func.substr(text, 1, len(prefix))) == self._exactly(literal(prefix))
+        equal = self._exactly(text) == self._exactly(literal(action))
         # MariaDB finds by its index what is alike by its own rules, and of that what is alike by ours.
-        return and_(column == literal(action), equal) if self._kind in {"mysql", "mariadb"} else equal
-
-    def _text(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        return column if type(column.type) in {String, Text} else cast(column, Text)
+        return and_(column == literal(action), equal) if self._is_mariadb else equal
 
     def _exactly(self, text: ColumnElement[Any]) -> ColumnElement[Any]:
-        if self._kind in {"mysql", "mariadb"}:  # it folds case and trailing blanks, by the column's collation
+        """Return what compares letter by letter, whatever collation the column has."""
+        if self._is_mariadb:  # it folds case and trailing blanks
             return cast(func.convert(text.op("USING")(literal_column("utf8mb4"))), BINARY)
-        if self._kind == "sqlite":
+        if self._layout.dialect.name == "sqlite":
             return text.collate("BINARY")
-        return text.collate("C") if isinstance(text.type, String) and text.type.collation else text
+        return text.collate("C") if getattr(self._layout.fields["action"].type, "collation", None) else text

@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Dialect, Enum, String, TypeDecorator, Uuid
+from sqlalchemy import Dialect, TypeDecorator, Uuid
 from sqlalchemy.types import TypeEngine
 
 from sigra_forward import AuditEvent
@@ -25,7 +25,7 @@ from sigra_forward.stores.adapter import (
     unreadable,
     uuid_text,
 )
-from sigra_forward_sqlalchemy._layout import MOMENTS, Layout
+from sigra_forward_sqlalchemy._layout import MOMENTS, Layout, is_text
 from sigra_forward_sqlalchemy._positions import told, told_uuid
 
 Converter = Callable[[Any], Any]
@@ -98,7 +98,7 @@ class Reader:
     def _brief(self, row: Sequence[Any]) -> Found:
         name, position = self.named(row), self.position(row)
         try:
-            moment = self._occurred_at(row[self._time_place])
+            moment: Any = self._occurred_at(row[self._time_place])
             if moment is None or not is_reference(name):
                 AuditEvent(id=name, action="-", occurred_at=moment)  # it says why not
         except (ValueError, TypeError) as exc:
@@ -189,7 +189,7 @@ def _reading(layout: Layout, name: str) -> Converter | None:
         return str if layout.is_uuid_as_text(column) else partial(_spelled, layout.id_type)
     if name.endswith("_id"):
         return None if layout.is_uuid_as_text(column) else _uuid_or_none if isinstance(column.type, Uuid) else uuid_text
-    return None if _is_text(column.type) else _text_or_none
+    return None if is_text(column.type) else _text_or_none
 
 
 def _in_memory(layout: Layout, name: str) -> Converter:
@@ -218,10 +218,6 @@ def _uuid_or_none(value: object) -> object:
     return None if value is None else spelled(value, UUID)
 
 
-def _is_text(kind: TypeEngine[Any]) -> bool:
-    return isinstance(kind, String) and not isinstance(kind, Enum)
-
-
 def _text_or_none(value: object) -> object:
     """Return *value* as text: drivers tell an address, or a member of an enumeration, as objects of their own."""
     return value if value is None or type(value) is str else str(getattr(value, "value", value))
@@ -229,7 +225,7 @@ def _text_or_none(value: object) -> object:
 
 def _decoration(kind: TypeEngine[Any], dialect: Dialect) -> Converter | None:
     """Return what the host's own type makes of a value of the driver's; ``None`` where it is SQLAlchemy's."""
-    process = kind.result_processor(dialect, None) if isinstance(kind, TypeDecorator) else None
+    process = kind.dialect_impl(dialect).result_processor(dialect, None) if isinstance(kind, TypeDecorator) else None
     return None if process is None else partial(_decorated, process)
 
 

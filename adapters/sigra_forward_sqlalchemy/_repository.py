@@ -13,6 +13,7 @@ from sigra_forward.errors import UnreadableRowError
 from sigra_forward_sqlalchemy._database import database, is_async
 from sigra_forward_sqlalchemy._instances import values_of
 from sigra_forward_sqlalchemy._layout import Layout
+from sigra_forward_sqlalchemy._positions import moment_or_text
 from sigra_forward_sqlalchemy._queries import Queries
 from sigra_forward_sqlalchemy._reader import Reader
 from sigra_forward_sqlalchemy._table import USER, hosts_table
@@ -179,8 +180,8 @@ class SQLAlchemyAuditRepository:
 
     def _head(self, connection: Connection) -> str | None:
         plan = self._planned(connection)
-        for query in plan.queries.heads():
-            if rows := _rows(connection, query):
+        for part in range(len(plan.queries.heads())):
+            if rows := _page(connection, partial(_nth, plan.queries.heads, part)):
                 return plan.reader.position(rows[0])
         return None
 
@@ -224,9 +225,14 @@ def _rows(connection: Connection, query: Select[Any], **parameters: Any) -> Sequ
     return connection.execute(query, parameters).fetchall()
 
 
+def _nth(queries: Callable[..., Sequence[Select[Any]]], number: int, **options: Any) -> Select[Any]:
+    return queries(**options)[number]
+
+
 def _page(connection: Connection, ask: Callable[..., Select[Any]]) -> Sequence[Sequence[Any]]:
-    """Return the rows; with their times as text, where one of them is beyond what the driver can tell."""
+    """Return the rows; with their times as text, where one of them is beyond what Python can tell."""
     try:
         return _rows(connection, ask())
     except (DataError, OverflowError, ValueError):
-        return _rows(connection, ask(times_as_text=True))
+        rows = _rows(connection, ask(times_as_text=True))
+        return [(moment_or_text(row[0]), *row[1:]) for row in rows]

@@ -90,7 +90,7 @@ class HostsTable:
         return self._layout(self.named, {}, dialect)  # type: ignore[arg-type]
 
     def _layout(self, table: FromClause, attributes: Mapping[str, ColumnElement[Any]], dialect: Dialect) -> Layout:
-        existing = {column.name: column for column in table.c} | dict(table.c) | attributes
+        existing = {**{column.name: column for column in table.c}, **dict(table.c), **attributes}
         wanted = {name: self.columns.get(name, name) for name in FIELDS if name not in {"source", "extra"}}
         missing = [
             f"{name}={column!r}"

@@ -59,7 +59,8 @@ def ledger_tables(metadata: MetaData, schema: str | None) -> Mapping[str, Table]
     for name, columns in _columns().items():
         full_name = f"sigra_forward_{name}"
         known = metadata.tables.get(full_name if place is None else f"{place}.{full_name}")
-        found[name] = Table(full_name, metadata, *columns, schema=schema, **_OPTIONS) if known is None else known
+        options: dict[str, Any] = {"schema": schema, **_OPTIONS}
+        found[name] = Table(full_name, metadata, *columns, **options) if known is None else known
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sigra_forward._dependencies import require
 from sigra_forward._event import FIELDS
 from sigra_forward._fork import close_before_fork, forget_after_fork
+from sigra_forward._instants import parse_iso
 from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Look, Receipt
 from sigra_forward._log import log_error
 from sigra_forward._names import NAME_RULE, is_name, is_reference, type_name
@@ -48,6 +49,7 @@ __all__ = [
     "is_reference",
     "log_error",
     "metadata_of",
+    "parse_iso",
     "require",
     "seconds",
     "spelled",
