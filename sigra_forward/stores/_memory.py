@@ -63,11 +63,10 @@ class InMemoryAuditRepository:
     ) -> Sequence[Found]:
         """Return up to *limit* events in the order of their positions; see `AuditSource.scan`."""
         found = []
-        begin, end = int(after or 0), len(self._order) if until is None else int(until)
-        for number, name in enumerate(self._order[begin:end], begin + 1):
-            event = self._events[name]
+        for number in range(int(after or 0), len(self._order) if until is None else int(until)):
+            event = self._events[self._order[number]]
             if _is_among(event.action, actions):
-                found.append(Found(event.id, str(number), event.occurred_at, event if whole else None))
+                found.append(Found(event.id, str(number + 1), event.occurred_at, event if whole else None))
             if len(found) == limit:
                 break
         return found
