@@ -129,13 +129,11 @@ class Queries:
         if prefix != action:
             return self._exactly(func.substr(text, 1, len(prefix))) == self._exactly(literal(prefix))
         equal = self._exactly(text) == self._exactly(literal(action))
-        # MariaDB finds by its index what is alike by its own rules, and of that what is alike by ours.
-        return and_(column == literal(action), equal) if self._is_mariadb else equal
+        # An index finds what is alike by the column's own rules, and of that is taken what is alike by ours.
+        return and_(column == literal(action), equal) if is_text(column.type) else equal
 
     def _exactly(self, text: ColumnElement[Any]) -> ColumnElement[Any]:
         """Return what compares letter by letter, whatever collation the column has."""
         if self._is_mariadb:  # it folds case and trailing blanks
             return cast(func.convert(text.op("USING")(literal_column("utf8mb4"))), BINARY)
-        if self._layout.dialect.name == "sqlite":
-            return text.collate("BINARY")
-        return text.collate("C") if getattr(self._layout.fields["action"].type, "collation", None) else text
+        return text.collate("BINARY" if self._layout.dialect.name == "sqlite" else "C")

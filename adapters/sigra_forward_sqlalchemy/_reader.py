@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import Dialect, TypeDecorator, Uuid
@@ -98,9 +98,9 @@ class Reader:
     def _brief(self, row: Sequence[Any]) -> Found:
         name, position = self.named(row), self.position(row)
         try:
-            moment: Any = self._occurred_at(row[self._time_place])
+            moment = self._occurred_at(row[self._time_place])
             if moment is None or not is_reference(name):
-                AuditEvent(id=name, action="-", occurred_at=moment)  # it says why not
+                AuditEvent(id=name, action="-", occurred_at=cast("datetime", moment))  # it says why not
         except (ValueError, TypeError) as exc:
             return Found(name, position, error=unreadable(exc))
         return Found(name, position, moment)
