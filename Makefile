@@ -12,13 +12,13 @@ BIN := $(VENV)/bin
 
 test: test-core test-services
 
-test-core: $(VENV)/.test $(VENV)/.queues
+test-core: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -m "not services" $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-test-services: $(VENV)/.test $(VENV)/.queues
+test-services: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
 	$(BIN)/python -m pytest -m services $(ARGS)
 
 demo: $(VENV)/.demo
@@ -43,7 +43,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_core.py $(ARGS)
 
 # Runs the suites of the queue adapters, and puts what they have measured into the README.
-adapters-table: $(VENV)/.test $(VENV)/.queues
+adapters-table: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
 	rm -rf .report && mkdir .report
 	SIGRA_FORWARD_REPORT=$(CURDIR)/.report $(BIN)/python -m pytest -m services tests/adapters $(ARGS)
 	$(BIN)/python tests/adapters/report.py .report

@@ -8,6 +8,7 @@ An adapter registers one task with its library, `TASK_NAME`, whose body is `Bind
 from __future__ import annotations
 
 from sigra_forward._bounded import BoundedCaller
+from sigra_forward._dependencies import require
 from sigra_forward._fork import forget_after_fork
 from sigra_forward._settle import seconds
 from sigra_forward.queues._binding import (
@@ -20,7 +21,6 @@ from sigra_forward.queues._binding import (
     not_enqueued,
     why,
 )
-from sigra_forward.queues._dependencies import require
 from sigra_forward.queues._places import MAX_CONNECTIONS, Places
 
 __all__ = [

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any, ClassVar, Protocol, TypeVar
+from operator import attrgetter
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from sigra_forward._ledger import SAME_INSTANT, Cursor, FailedAttempt, Lane, Lease, Look, Receipt
 from sigra_forward._outcome import Ack, State
+from sigra_forward.errors import ConfigurationError
 
 SCHEMA_VERSION = 1
+
+TABLES = ("lanes", "receipts", "attempts", "cursors", "schema")
 
 T = TypeVar("T")
 
@@ -33,14 +37,18 @@ RECEIPT_COLUMNS = (
 )
 _SELECT = ", ".join(RECEIPT_COLUMNS)
 
+Row: TypeAlias = tuple[Any, ...]
+
+_by_id = attrgetter("audit_event_id")
+
 _STATE_OF = {number: state for state, number in STATES.items()}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 
-_IS_REUSED = f"abs(r.occurred_at - excluded.occurred_at) > {SAME_INSTANT // _MICROSECOND}"
+IS_REUSED = f"abs(r.occurred_at - excluded.occurred_at) > {SAME_INSTANT // _MICROSECOND}"
 _IS_YES = f"excluded.state = {COMPLETED} AND r.state <> {COMPLETED} AND r.generation = excluded.generation"
 
-ANYONE = f"({_IS_REUSED}) OR ({_IS_YES})"
+ANYONE = f"({IS_REUSED}) OR ({_IS_YES})"
 """When a receipt is replaced by one of whoever performs: another event has the id now, or the sink said yes to it."""
 
 HOLDER = f"{ANYONE} OR (r.state = {RETRYABLE} AND r.generation = excluded.generation)"
@@ -63,25 +71,24 @@ class Connection(Protocol):
         ...
 
 
-class SQLLedger:
+class Words:
     """
-    The ledger's operations in the SQL that SQLite and PostgreSQL share; a subclass overrides what differs elsewhere.
+    How one kind of database says what not all of them say alike; here, as SQLite does.
 
-    Times are microseconds since 1970, states are small numbers, ids are compared byte by byte. It is the `Ledger` of
-    `sigra_forward.ports`, where each operation's promise stands.
-
-    Args:
-        prefix: What the tables' names begin with, a schema and a dot included.
+    Tables are spelled ``{lanes}``, the database's clock ``{now}``, parameters ``:name``.
     """
 
-    now_sql: ClassVar[str]
+    now: ClassVar[str] = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000"
     """The database's clock, as an expression in microseconds since 1970."""
 
     locked: ClassVar[str] = ""
     """What a ``SELECT`` ends with whose row nobody else may change before the transaction ends."""
 
-    among: ClassVar[str]
-    """What is true for an ``audit_event_id`` that is among ``:ids``."""
+    receipts: ClassVar[str] = (
+        f"SELECT {_SELECT} FROM {{receipts}} "
+        f"WHERE lane = :lane AND audit_event_id IN (SELECT value FROM json_each(:ids))"
+    )
+    """The query for the receipts of ``:ids``."""
 
     insert_lane: ClassVar[str] = (
         "INSERT INTO {lanes} (source, forwarder, floor) VALUES (:source, :forwarder, :floor) ON CONFLICT DO NOTHING"
@@ -95,14 +102,44 @@ class SQLLedger:
         f"INSERT INTO {{receipts}} AS r (lane, {_SELECT}) "
         f"VALUES (:lane, {', '.join(f':{name}' for name in RECEIPT_COLUMNS)}) "
         f"ON CONFLICT (lane, audit_event_id) DO UPDATE SET "
-        f"generation = CASE WHEN {_IS_REUSED} THEN r.generation + 1 ELSE r.generation END, "
+        f"generation = CASE WHEN {IS_REUSED} THEN r.generation + 1 ELSE r.generation END, "
         f"{', '.join(f'{name} = excluded.{name}' for name in RECEIPT_COLUMNS[1:] if name != 'generation')} "
         f"WHERE {{replaced}}"
     )
 
-    def __init__(self, prefix: str = "") -> None:
-        names = ("lanes", "receipts", "attempts", "cursors", "schema")
-        self._tables = {name: f"{prefix}sigra_forward_{name}" for name in names}
+    def ids(self, audit_event_ids: Sequence[str]) -> Any:
+        """Return what to pass as ``:ids``."""
+        return json.dumps(list(audit_event_ids))
+
+    def condition(self, of_receipts: str) -> str:
+        """Return `ANYONE` or `HOLDER` in these words."""
+        return of_receipts
+
+    def put(self, connection: Connection, statement: str, lane: int, rows: Sequence[Row]) -> None:
+        """Write *rows*, which are receipts of *lane*, by *statement*."""
+        connection.change_many(
+            statement, [{"lane": lane, **dict(zip(RECEIPT_COLUMNS, row, strict=True))} for row in rows]
+        )
+
+
+class SQLLedger:
+    """
+    The ledger's operations, in SQL.
+
+    Times are microseconds since 1970, states are small numbers, ids are compared byte by byte. It is the `Ledger` of
+    `sigra_forward.ports`, where each operation's promise stands.
+
+    Args:
+        words: How the database says what not all say alike.
+        prefix: What the tables' names begin with, a schema and a dot included.
+    """
+
+    elsewhere: ClassVar[str] = "another schema"
+    """Where its tables would be, if not here."""
+
+    def __init__(self, words: Words, prefix: str = "") -> None:
+        self._words = words
+        self._tables = {name: f"{prefix}sigra_forward_{name}" for name in TABLES}
 
     # What carries it there.
 
@@ -114,12 +151,8 @@ class SQLLedger:
         """Return ``operation(connection, *arguments)``, run in a transaction of its own; an awaitable where async."""
         raise NotImplementedError
 
-    def _ids(self, audit_event_ids: Sequence[str]) -> Any:
-        """Return what to pass as ``:ids``."""
-        raise NotImplementedError
-
     def _sql(self, statement: str, **parts: str) -> str:
-        return statement.format(now=self.now_sql, **self._tables, **parts)
+        return statement.format(now=self._words.now, **self._tables, **parts)
 
     # The clock.
 
@@ -128,8 +161,16 @@ class SQLLedger:
         return self._read(self._now)
 
     def _now(self, connection: Connection) -> datetime:
-        ((moment,),) = connection.rows(f"SELECT {self.now_sql}")
+        ((moment,),) = connection.rows(f"SELECT {self._words.now}")
         return to_time(moment)
+
+    def _refuse_other_version(self, version: int) -> None:
+        if version != SCHEMA_VERSION:
+            msg = (
+                f"the ledger's tables are of version {version}, and this sigra-forward knows version {SCHEMA_VERSION}: "
+                f"upgrade it, or give the ledger {self.elsewhere}"
+            )
+            raise ConfigurationError(msg)
 
     # Lanes, leases, breakers.
 
@@ -140,7 +181,7 @@ class SQLLedger:
     def _lane(self, connection: Connection, source: str, forwarder: str, floor: datetime) -> Lane:
         found = self._lanes(connection, source, forwarder)
         if not found:
-            insert = self._sql(self.insert_lane)
+            insert = self._sql(self._words.insert_lane)
             connection.change(insert, source=source, forwarder=forwarder, floor=to_number(floor))
             found = self._lanes(connection, source, forwarder)
         return found[0]
@@ -203,7 +244,7 @@ class SQLLedger:
 
     def release(self, lease: Lease) -> None:
         """Let somebody else have the lane at once. A lease that was lost is let be."""
-        self._change(self._release, lease)
+        return self._change(self._release, lease)  # which is an awaitable, where async
 
     def _release(self, connection: Connection, lease: Lease) -> None:
         connection.change(
@@ -214,7 +255,7 @@ class SQLLedger:
 
     def block(self, lane: int, seconds: float | None) -> None:
         """Open the lane's breaker for *seconds*, or close it."""
-        self._change(self._block, lane, seconds)
+        return self._change(self._block, lane, seconds)
 
     def _block(self, connection: Connection, lane: int, seconds: float | None) -> None:
         until = "NULL" if seconds is None else "{now} + :length"
@@ -244,8 +285,7 @@ class SQLLedger:
         return self._read(self._receipts, lane, audit_event_ids)
 
     def _receipts(self, connection: Connection, lane: int, audit_event_ids: Sequence[str]) -> dict[str, Receipt]:
-        query = self._sql(f"SELECT {_SELECT} FROM {{receipts}} WHERE lane = :lane AND {self.among}")
-        rows = connection.rows(query, lane=lane, ids=self._ids(audit_event_ids))
+        rows = connection.rows(self._sql(self._words.receipts), lane=lane, ids=self._words.ids(audit_event_ids))
         return {row[0]: to_receipt(row) for row in rows}
 
     def record(
@@ -282,12 +322,12 @@ class SQLLedger:
 
     def _holds(self, connection: Connection, lease: Lease) -> bool:
         query = "SELECT 1 FROM {lanes} WHERE number = :lane AND epoch = :epoch AND leased_until > {now}"
-        return bool(connection.rows(self._sql(query) + self.locked, lane=lease.lane, epoch=lease.epoch))
+        return bool(connection.rows(self._sql(query) + self._words.locked, lane=lease.lane, epoch=lease.epoch))
 
     def _write(self, connection: Connection, lane: int, receipts: Sequence[Receipt], replaced: str) -> None:
-        connection.change_many(
-            self._sql(self.upsert_receipt, replaced=replaced), [to_row(lane, receipt) for receipt in receipts]
-        )
+        rows = [to_row(receipt) for receipt in sorted(receipts, key=_by_id)]  # in one order, so that none deadlocks
+        upsert = self._sql(self._words.upsert_receipt, replaced=self._words.condition(replaced))
+        self._words.put(connection, upsert, lane, rows)
 
     def due(self, lane: int, limit: int) -> Sequence[Receipt]:
         """Return up to *limit* receipts that are to be tried again by now, the longest due first."""
@@ -360,7 +400,7 @@ class SQLLedger:
 
     def _move(self, connection: Connection, lane: int, cursor: Cursor) -> None:
         connection.change(
-            self._sql(self.upsert_cursor),
+            self._sql(self._words.upsert_cursor),
             lane=lane,
             name=cursor.name,
             position=cursor.position,
@@ -382,7 +422,7 @@ def to_number(moment: datetime) -> int:
 
 def to_time(number: int) -> datetime:
     """Return microseconds since 1970 as a moment in UTC."""
-    return _EPOCH + timedelta(microseconds=number)
+    return _EPOCH + timedelta(0, 0, number)  # by position it takes half the time
 
 
 def time_or_none(number: int | None) -> datetime | None:
@@ -390,24 +430,23 @@ def time_or_none(number: int | None) -> datetime | None:
     return None if number is None else to_time(number)
 
 
-def to_row(lane: int, receipt: Receipt) -> dict[str, Any]:
-    """Return *receipt* as the parameters of a statement."""
+def to_row(receipt: Receipt) -> Row:
+    """Return *receipt* as a row, in the order of `RECEIPT_COLUMNS`."""
     ack = receipt.ack
-    return {
-        "lane": lane,
-        "audit_event_id": receipt.audit_event_id,
-        "occurred_at": to_number(receipt.occurred_at),
-        "state": STATES[receipt.state],
-        "first_at": to_number(receipt.first_at),
-        "last_at": to_number(receipt.last_at),
-        "attempt": receipt.attempt,
-        "due_at": None if receipt.due_at is None else to_number(receipt.due_at),
-        "reason": receipt.reason,
-        "detail": receipt.detail,
-        "ack": None if ack is None else json.dumps([ack.ref, ack.status, ack.digest]),
-        "generation": receipt.generation,
-        "excuse": receipt.excuse,
-    }
+    return (
+        receipt.audit_event_id,
+        to_number(receipt.occurred_at),
+        STATES[receipt.state],
+        to_number(receipt.first_at),
+        to_number(receipt.last_at),
+        receipt.attempt,
+        None if receipt.due_at is None else to_number(receipt.due_at),
+        receipt.reason,
+        receipt.detail,
+        None if ack is None else json.dumps([ack.ref, ack.status, ack.digest]),
+        receipt.generation,
+        receipt.excuse,
+    )
 
 
 def to_failure(lane: int, failure: FailedAttempt) -> dict[str, Any]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone, tzinfo
+from collections.abc import Mapping
+from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from attrs import frozen
 
 from sigra_forward._event import DEFAULT_SOURCE, FIELDS, AuditEvent
-from sigra_forward._instants import parse_iso
-from sigra_forward._names import NAME_RULE, is_name, type_name
+from sigra_forward._names import NAME_RULE, is_name
 from sigra_forward._settle import seconds
 from sigra_forward._source import Found
 from sigra_forward.errors import ConfigurationError, UnreadableRowError
 from sigra_forward.stores._sqlite_connections import Connections
+from sigra_forward.stores._values import SPELLINGS, Times, metadata_of, spelled, text_key, unreadable, uuid_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ class SQLiteAuditRepository:
         self._extra = tuple(extra)
         self._id_type = id_type
         self._position = position
-        self._times = _Times(tz, epoch_unit)
+        self._times = Times(tz, epoch_unit, "SQLiteAuditRepository")
         self._query: _Query | None = None
 
     def get(self, audit_event_id: str, /) -> AuditEvent | None:
@@ -217,7 +217,7 @@ class SQLiteAuditRepository:
         )
 
     def _keys(self, audit_event_id: str) -> tuple[object, ...]:
-        return _SPELLINGS[self._id_type](audit_event_id)
+        return SPELLINGS[self._id_type](audit_event_id)
 
     def _whole(self, query: _Query, position: str, row: tuple[object, ...]) -> Found:
         told = self._told_or_error(query, row)
@@ -229,12 +229,12 @@ class SQLiteAuditRepository:
         try:
             return Found(self._named(row[0]), position, self._times.read(row[1], "occurred_at"))
         except (ValueError, TypeError) as exc:
-            return Found(self._named(row[0]), position, error=_unreadable(exc))
+            return Found(self._named(row[0]), position, error=unreadable(exc))
 
     def _named(self, raw: object) -> str:
         """Return an id as it is spelled, and one that cannot be spelled as what it looks like."""
         try:
-            return str(_spelled(raw, self._id_type))
+            return str(spelled(raw, self._id_type))
         except ValueError:
             return str(raw)[:255]
 
@@ -248,14 +248,14 @@ class SQLiteAuditRepository:
         try:
             return self._event(query.fields, row)
         except (ValueError, TypeError) as exc:
-            raise _unreadable(exc) from exc
+            raise unreadable(exc) from exc
 
     def _event(self, fields: tuple[str, ...], row: tuple[object, ...]) -> AuditEvent:
         values: dict[str, Any] = dict(zip(fields, row, strict=False))
-        values["id"] = _spelled(values["id"], self._id_type)
+        values["id"] = spelled(values["id"], self._id_type)
         for name in _OTHER_IDS:
-            values[name] = _uuid_text(values.get(name))
-        values["metadata"] = _metadata(values.get("metadata"))
+            values[name] = uuid_text(values.get(name))
+        values["metadata"] = metadata_of(values.get("metadata"))
         for name in ("occurred_at", "inserted_at"):
             if values.get(name) is not None:
                 values[name] = self._times.read(values[name], name)
@@ -265,10 +265,6 @@ class SQLiteAuditRepository:
 
 def _query_only(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA query_only = ON")
-
-
-def _unreadable(exc: Exception) -> UnreadableRowError:
-    return UnreadableRowError(f"the row cannot be told as an AuditEvent: {exc}")
 
 
 @frozen
@@ -331,92 +327,6 @@ def _place(position: str) -> list[object]:
     ]
 
 
-@frozen
-class _Times:
-    tz: tzinfo | None
-    unit: float
-
-    def read(self, value: object, name: str) -> datetime:
-        """Read a stored time: a number since 1970, or ISO 8601 text."""
-        if isinstance(value, (int, float)):
-            try:
-                return _EPOCH + timedelta(seconds=value * self.unit)
-            except (OverflowError, ValueError) as exc:
-                msg = f"{name} is out of range as seconds since 1970: does epoch_unit=... fit?"
-                raise ValueError(msg) from exc
-        if not isinstance(value, str):
-            msg = f"{name} must be ISO 8601 text or a number since 1970; it is a {type_name(value)}"
-            raise TypeError(msg)
-        try:
-            moment = parse_iso(value)
-        except ValueError as exc:
-            msg = f"{name} is {exc}"
-            raise ValueError(msg) from None
-        if moment.tzinfo is not None:
-            return moment
-        if self.tz is None:
-            msg = f"{name} has no offset: tell SQLiteAuditRepository(tz=...) which zone it is in"
-            raise ValueError(msg)
-        return moment.replace(tzinfo=self.tz)
-
-
-def _text_key(text: str) -> tuple[object, ...]:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        return ()
-    return (text,)
-
-
-def _integer_key(text: str) -> tuple[object, ...]:
-    try:
-        number = int(text)
-    except ValueError:
-        return ()
-    return (number,) if str(number) == text and -(2**63) <= number < 2**63 else ()
-
-
-def _uuid_keys(text: str) -> tuple[object, ...]:
-    try:
-        uuid = UUID(text)
-    except ValueError:
-        return ()
-    texts = (str(uuid), uuid.hex)
-    return (*texts, *map(str.upper, texts), uuid.bytes)
-
-
-_SPELLINGS: dict[type, Callable[[str], tuple[object, ...]]] = {
-    str: _text_key,
-    int: _integer_key,
-    UUID: _uuid_keys,
-}
-
-
-def _spelled(value: object, id_type: type) -> object:
-    if id_type is UUID and isinstance(value, str):
-        return str(UUID(value))
-    return _uuid_text(value)
-
-
-def _uuid_text(value: object) -> object:
-    """Spell 16 bytes as the UUID that they must be, for no other id is stored as bytes."""
-    return str(UUID(bytes=value)) if isinstance(value, bytes) and len(value) == 16 else value
-
-
-def _metadata(value: object) -> dict[str, object]:
-    try:
-        metadata = json.loads(value) if isinstance(value, (str, bytes)) else value
-    except (ValueError, RecursionError):  # of which the message may quote
-        msg = "metadata is no JSON"
-        raise ValueError(msg) from None
-    if metadata is None:  # NULL, or the text null
-        return {}
-    if not isinstance(metadata, dict):
-        msg = f"metadata must be a JSON object as text; it is a {type_name(metadata)}"
-        raise TypeError(msg)
-    return metadata
-
-
 def _quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
@@ -432,7 +342,7 @@ def _folded(identifier: str) -> bytes:
 
 
 def _check_identifier(name: object) -> None:
-    if not isinstance(name, str) or not name or "\x00" in name or not _text_key(name):
+    if not isinstance(name, str) or not name or "\x00" in name or not text_key(name):
         msg = "a table or column name must be a str that is not empty, with no NUL and no lone surrogate in it"
         raise ConfigurationError(msg)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sigra_forward._settle import seconds
 from sigra_forward.errors import ConfigurationError
-from sigra_forward.stores._sql_ledger import COMPLETED, SCHEMA_VERSION, SQLLedger, to_number
+from sigra_forward.stores._sql_ledger import COMPLETED, SCHEMA_VERSION, SQLLedger, Words, to_number
 from sigra_forward.stores._sqlite_connections import Connections
 
 if TYPE_CHECKING:
@@ -75,6 +74,10 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+class _Words(Words):
+    now = "sigra_forward_now()"
+
+
 class SQLiteLedger(SQLLedger):
     """
     Keep receipts in a SQLite file of their own, beside the host's database and never inside its transactions.
@@ -91,8 +94,7 @@ class SQLiteLedger(SQLLedger):
         ConfigurationError: An option makes no sense.
     """
 
-    now_sql = "sigra_forward_now()"
-    among = "audit_event_id IN (SELECT value FROM json_each(:ids))"
+    elsewhere = "another file"
 
     def __init__(
         self, path: str | os.PathLike[str], *, timeout: float = 5.0, now: Callable[[], datetime] = _now
@@ -103,7 +105,7 @@ class SQLiteLedger(SQLLedger):
         if seconds(timeout) is None:
             msg = "SQLiteLedger: timeout must be a finite number of seconds of at least 0"
             raise ConfigurationError(msg)
-        super().__init__()
+        super().__init__(_Words())
         self._clock = now
         self._connections = Connections(path, "rw", timeout, self._set_up)
         self._makers = Connections(path, "rwc", timeout, self._set_up)
@@ -129,12 +131,7 @@ class SQLiteLedger(SQLLedger):
             for statement in self._sql(_SCHEMA).split(";\n"):
                 connection.execute(statement)
         (version,) = connection.execute(self._sql("SELECT max(version) FROM {schema}")).fetchone()
-        if version != SCHEMA_VERSION:
-            msg = (
-                f"the ledger's tables are of version {version}, and this sigra-forward knows version {SCHEMA_VERSION}: "
-                f"upgrade it, or give SQLiteLedger another file"
-            )
-            raise ConfigurationError(msg)
+        self._refuse_other_version(version)
 
     def close(self) -> None:
         """Close the connections that are not in use. A later call opens one anew."""
@@ -151,9 +148,6 @@ class SQLiteLedger(SQLLedger):
     def _set_up(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA synchronous = FULL")
         connection.create_function("sigra_forward_now", 0, lambda: to_number(self._clock()))
-
-    def _ids(self, audit_event_ids: Sequence[str]) -> str:
-        return json.dumps(list(audit_event_ids))
 
 
 @contextmanager

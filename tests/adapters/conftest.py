@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.adapters.services import POSTGRES, RABBITMQ, REDIS, Address, are_required, serving, unavailable
+from tests.adapters.services import MARIADB, POSTGRES, RABBITMQ, REDIS, Address, are_required, serving, unavailable
 
-SERVERS = {"redis_server", "rabbitmq_server", "postgres_server"}
+SERVERS = {"redis_server", "rabbitmq_server", "postgres_server", "mariadb_server"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,6 +69,13 @@ def postgres_server() -> Iterator[Address]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[Address]:
+    """Yield the address of a MariaDB."""
+    with serving(MARIADB) as address:
+        yield address
+
+
 @pytest.fixture(scope="class")
 def redis_db(redis_server: Address) -> Iterator[int]:
     """Yield the number of a Redis database that is empty, and empty it again."""
@@ -112,6 +119,21 @@ def postgres_database(postgres_server: Address) -> Iterator[str]:
     yield name
     with psycopg.connect(host=host, port=port, user="postgres", dbname="postgres", autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="class")
+def mariadb_database(mariadb_server: Address) -> Iterator[str]:
+    """Yield the name of an empty MariaDB database, which folds case as MariaDB does, and drop it afterwards."""
+    import pymysql
+
+    host, port = mariadb_server
+    name = f"sigra_forward_{uuid4().hex[:8]}"
+    server = {"host": host, "port": port, "user": "root", "autocommit": True}
+    with pymysql.connect(**server) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    yield name
+    with pymysql.connect(**server) as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {name}")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ LIBRARIES = {
     "psycopg": "psycopg",
     "redis": "redis",
     "rq": "rq",
+    "sqlalchemy": "sqlalchemy",
 }
 """The library of each adapter, by its extra."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.services import POSTGRES, RABBITMQ, REDIS, Address, Service, answers, free_port, serving
+from tests.adapters.services import MARIADB, POSTGRES, RABBITMQ, REDIS, Address, Service, answers, free_port, serving
 
 VARIABLE = "SIGRA_FORWARD_NO_SUCH_REDIS"
 
@@ -89,18 +89,20 @@ def test_else_it_is_said(
 
 
 def test_a_server_is_what_speaks_as_one(
-    redis_server: Address, rabbitmq_server: Address, postgres_server: Address
+    redis_server: Address, rabbitmq_server: Address, postgres_server: Address, mariadb_server: Address
 ) -> None:
     """None is taken for another."""
-    assert [True] * 3 == [
+    assert [True] * 4 == [
         answers(REDIS, *redis_server),
         answers(RABBITMQ, *rabbitmq_server),
         answers(POSTGRES, *postgres_server),
+        answers(MARIADB, *mariadb_server),
     ]
-    assert [False] * 3 == [
+    assert [False] * 4 == [
         answers(REDIS, *rabbitmq_server),
         answers(RABBITMQ, *postgres_server),
         answers(POSTGRES, *redis_server),
+        answers(MARIADB, *postgres_server),
     ]
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from uuid import UUID
 
+from sqlalchemy import MetaData, create_engine
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, sessionmaker
 from typing_extensions import assert_type
 
 from sigra_forward import (
@@ -38,10 +41,19 @@ from sigra_forward import (
     signals,
     telemetry,
 )
+from sigra_forward.ports import AsyncAuditRepository, AuditSource, Ledger
 from sigra_forward.queues import InProcessQueue
 from sigra_forward.sinks import JSONLForwarder, NoopForwarder
 from sigra_forward.stores import InMemoryAuditRepository, SQLiteAuditRepository
 from sigra_forward.testing import FlakyForwarder, RecordingForwarder, RecordingQueue, RecordingTelemetry, RefusingQueue
+from sigra_forward_sqlalchemy import (
+    AsyncSQLAlchemyAuditRepository,
+    AsyncSQLAlchemyLedger,
+    CommitHook,
+    SQLAlchemyAuditRepository,
+    SQLAlchemyLedger,
+    dispatch_on_commit,
+)
 
 
 class MyForwarder:
@@ -136,3 +148,20 @@ async def calls(event: AuditEvent, host: AuditForward) -> None:
     with host as same:
         assert_type(same, AuditForward)
     signals.audit_log.send(None, event=event)
+
+
+class MyModel(DeclarativeBase):
+    """A user's mapped class."""
+
+
+async def sqlalchemy(audit_forward: AuditForward) -> None:
+    """A ledger, a repository and a hook by SQLAlchemy, sync and async."""
+    engine, async_engine = create_engine("sqlite:///x"), create_async_engine("sqlite+aiosqlite:///x")
+    ledger: Ledger = SQLAlchemyLedger(engine, schema="x", metadata=MetaData())
+    source: AuditSource = SQLAlchemyAuditRepository(engine, MyModel, id_type=UUID, tz=timezone.utc, extra=("region",))
+    repository: AsyncAuditRepository = AsyncSQLAlchemyAuditRepository(async_engine, "audit_events")
+    assert_type(await AsyncSQLAlchemyLedger(async_engine).create(), None)
+    AuditForward(source, {"siem": MyForwarder()}, ledger=ledger)
+    AuditForward(repository, {"siem": MyForwarder()})
+    assert_type(dispatch_on_commit(sessionmaker(engine), audit_forward, MyModel), CommitHook)
+    dispatch_on_commit(async_sessionmaker(async_engine), audit_forward, MyModel).detach()

@@ -1,0 +1,134 @@
+"""What PostgreSQL and MariaDB say in words of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sigra_forward.stores.adapter import IS_REUSED, RECEIPT_COLUMNS, Connection, Row, Words, is_reference
+
+_COLUMNS = ", ".join(RECEIPT_COLUMNS)
+_OF_RECEIPT = ", ".join(f"r.{name}" for name in RECEIPT_COLUMNS)
+
+_TYPES = {
+    **dict.fromkeys(("audit_event_id", "reason", "detail", "ack", "excuse"), "text"),
+    **dict.fromkeys(("occurred_at", "first_at", "last_at", "due_at"), "bigint"),
+    **dict.fromkeys(("state", "attempt", "generation"), "integer"),
+}
+
+
+def _unnested(names: Sequence[str]) -> str:
+    """Return what makes rows of arrays, each of which comes as its text: no two drivers take arrays alike."""
+    arrays = ", ".join(f"CAST(CAST(:{name} AS text) AS {_TYPES[name]}[])" for name in names)
+    return f"unnest({arrays})"
+
+
+def _possible(audit_event_ids: Sequence[str]) -> list[str]:
+    """Leave out what no event has as its id, and what the database may not even hear of."""
+    return [name for name in audit_event_ids if is_reference(name)]
+
+
+class PostgreSQLWords(Words):
+    """PostgreSQL's: many rows are one statement, of arrays."""
+
+    # Of the statement, not of the moment: by a volatile function no index is read.
+    now = "CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS bigint)"
+    locked = " FOR SHARE"
+    # Each id is looked up by itself, whatever the planner believes about the table's size: a plan that it made when
+    # the table was empty, and keeps with a prepared statement, would read all of the table.
+    receipts = (
+        f"SELECT {_OF_RECEIPT} FROM {_unnested(['audit_event_id'])} AS asked (id) CROSS JOIN LATERAL "
+        f"(SELECT * FROM {{receipts}} WHERE lane = :lane AND audit_event_id = asked.id LIMIT 1) AS r"
+    ).replace(":audit_event_id", ":ids")
+    upsert_receipt = Words.upsert_receipt.replace(
+        f"VALUES (:lane, {', '.join(f':{name}' for name in RECEIPT_COLUMNS)})",
+        f"SELECT :lane, new.* FROM {_unnested(RECEIPT_COLUMNS)} AS new",
+    )
+
+    def ids(self, audit_event_ids: Sequence[str]) -> str:
+        """Return the text of an array."""
+        return _array(_possible(audit_event_ids))
+
+    def put(self, connection: Connection, statement: str, lane: int, rows: Sequence[Row]) -> None:
+        """Write all *rows* by one *statement*, which would refuse an event that comes twice."""
+        while rows:
+            first = {row[0]: row for row in reversed(rows)}
+            once = rows if len(first) == len(rows) else sorted(first.values(), key=_by_id)
+            columns = zip(RECEIPT_COLUMNS, zip(*once, strict=True), strict=True)
+            connection.change(statement, lane=lane, **{name: _array(column) for name, column in columns})
+            rows = [] if once is rows else [row for row in rows if first[row[0]] is not row]
+
+
+def _by_id(row: Row) -> Any:
+    return row[0]
+
+
+_TO_ESCAPE = re.compile(r'(["\\])')
+
+
+def _array(values: Sequence[Any]) -> str:
+    return f"{{{','.join(map(_item, values))}}}"
+
+
+def _item(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if type(value) is str:
+        return f'"{_TO_ESCAPE.sub(_ESCAPED, value)}"' if '"' in value or "\\" in value else f'"{value}"'
+    return str(value)
+
+
+_ESCAPED = r"\\\1"
+
+
+def _told_apart(condition: str) -> str:
+    """Return *condition* with the row that is there told by bare names, and the one that comes by ``VALUES``."""
+    return re.sub(r"\bexcluded\.(\w+)", r"VALUES(\1)", condition.replace("r.", ""))
+
+
+_REUSED = _told_apart(IS_REUSED)
+_CONDITIONS = ("occurred_at", "state", "generation")
+_REPLACED = [f"{name} = IF({{replaced}}, VALUES({name}), {name})" for name in RECEIPT_COLUMNS[1:]]
+
+
+class MariaDBWords(Words):
+    """
+    MariaDB's and MySQL's.
+
+    They assign from left to right, and each assignment sees what those before it have left. So the columns that decide
+    come last, in an order in which none is changed before it has decided; and the time of an event that is the same one
+    stays as it was.
+    """
+
+    now = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+    locked = " LOCK IN SHARE MODE"
+    receipts = f"SELECT {_COLUMNS} FROM {{receipts}} WHERE lane = :lane AND audit_event_id IN :ids"
+    insert_lane = (
+        "INSERT INTO {lanes} (source, forwarder, floor) VALUES (:source, :forwarder, :floor) "
+        "ON DUPLICATE KEY UPDATE number = number"
+    )
+    upsert_cursor = (
+        "INSERT INTO {cursors} (lane, name, position, until, moved_at) "
+        "VALUES (:lane, :name, :position, :until, :moved_at) ON DUPLICATE KEY UPDATE "
+        "position = VALUES(position), until = VALUES(until), moved_at = VALUES(moved_at)"
+    )
+    upsert_receipt = (
+        f"INSERT INTO {{receipts}} (lane, {_COLUMNS}) "
+        f"VALUES (:lane, {', '.join(f':{name}' for name in RECEIPT_COLUMNS)}) ON DUPLICATE KEY UPDATE "
+        f"{', '.join(part for part in _REPLACED if part.partition(' ')[0] not in _CONDITIONS)}, "
+        f"generation = IF({_REUSED}, generation + 1, generation), "
+        f"state = IF({{replaced}}, VALUES(state), state), "
+        f"occurred_at = IF({_REUSED}, VALUES(occurred_at), occurred_at)"
+    )
+
+    def ids(self, audit_event_ids: Sequence[str]) -> Any:
+        """Return them as they are: they become so many parameters."""
+        return _possible(audit_event_ids)
+
+    def condition(self, of_receipts: str) -> str:
+        """Return it by bare names, and ``VALUES``."""
+        return _told_apart(of_receipts)
+
+
+WORDS: Mapping[str, Words] = {"postgresql": PostgreSQLWords(), "mariadb": MariaDBWords(), "sqlite": Words()}
