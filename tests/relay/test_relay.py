@@ -115,16 +115,18 @@ class TestWork:
 
     def test_a_sink_that_hangs_delays_no_other(self, bind: Any, table: Any) -> None:
         """Each has a lane and a thread of its own; stopping waits no longer than it is told to."""
-        back = Event()
+        hangs, back = Event(), Event()
 
         class Hanging(RecordingForwarder):
             def forward_batch(self, events: Any) -> None:
+                hangs.set()
                 back.wait()
 
         sink = RecordingForwarder()
         relay = Relay(bind({"dead": Hanging(), "siem": sink}), poll=0.01).start()
         table.add(make_event())
         sink.wait_for(1)
+        assert hangs.wait(PATIENCE)
 
         has_ended = within(PATIENCE, lambda: relay.stop(0.1))
         back.set()
