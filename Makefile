@@ -10,6 +10,9 @@ BIN := $(VENV)/bin
 
 .PHONY: test test-core test-services demo lint format bench bench-queues adapters-table wheel mutation ci clean
 
+# A suite of services waits more than it works: two processes, each class in one of them.
+SIDE_BY_SIDE := -n 2 --dist loadscope
+
 test: test-core test-services
 
 test-core: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
@@ -19,7 +22,7 @@ test-core: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
 	$(BIN)/python -m coverage report
 
 test-services: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
-	$(BIN)/python -m pytest -m services $(ARGS)
+	$(BIN)/python -m pytest -m services $(SIDE_BY_SIDE) $(ARGS)
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m examples.demo $(ARGS)
@@ -45,7 +48,7 @@ bench: $(VENV)/.bench
 # Runs the suites of the queue adapters, and puts what they have measured into the README.
 adapters-table: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
 	rm -rf .report && mkdir .report
-	SIGRA_FORWARD_REPORT=$(CURDIR)/.report $(BIN)/python -m pytest -m services tests/adapters $(ARGS)
+	SIGRA_FORWARD_REPORT=$(CURDIR)/.report $(BIN)/python -m pytest -m services $(SIDE_BY_SIDE) tests/adapters $(ARGS)
 	$(BIN)/python tests/adapters/report.py .report
 
 bench-queues: $(VENV)/.bench

@@ -233,6 +233,8 @@ class LaneWorker:
             return
         self._looked_at = now
         self._see_lane()
+        if self._options.pace.grace:
+            self._readings.tail.see(now, self._ask(self._source.head))
         if self._lease_ends - now < self._lease_length / 2:
             self._renew()
 

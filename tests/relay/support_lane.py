@@ -10,10 +10,14 @@ from typing import Any
 
 from sigra_forward import AuditEvent, AuditForward, RetryPolicy, Route, State
 from sigra_forward._ledger import Receipt
+from sigra_forward._source import Found
+from sigra_forward.errors import UnreadableRowError
 from sigra_forward.relay._lane import LaneWorker, LeaseLostError, Options
 from sigra_forward.relay._readings import Pace
 from sigra_forward.stores._sqlite_ledger import SQLiteLedger
 from sigra_forward.testing import FakeClock, InMemoryAuditRepository, RecordingTelemetry, make_event
+
+UNREADABLE = UnreadableRowError("metadata is no JSON")
 
 BEGIN = datetime(2026, 1, 31, 9, 0, tzinfo=timezone.utc)
 """Where the clock begins."""
@@ -42,8 +46,8 @@ class Sink:
         self.deadline = 10.0
 
     def forward(self, event: AuditEvent) -> Any:
-        """Take one, which a relay never asks for."""
-        raise AssertionError
+        """Take one, as a job does."""
+        return self.forward_batch([event])
 
     def forward_batch(self, events: Sequence[AuditEvent]) -> Any:
         """Take several."""
@@ -66,6 +70,7 @@ class Table(InMemoryAuditRepository):
     def __init__(self) -> None:
         super().__init__()
         self._hidden: set[str] = set()
+        self.unreadable: set[str] = set()
 
     def drawn(self, event: AuditEvent) -> AuditEvent:
         """Give *event* its place in the order."""
@@ -78,11 +83,22 @@ class Table(InMemoryAuditRepository):
 
     def scan(self, *arguments: Any, **options: Any) -> Any:
         """Return what can be seen."""
-        return [row for row in super().scan(*arguments, **options) if row.audit_event_id not in self._hidden]
+        rows = [row for row in super().scan(*arguments, **options) if row.audit_event_id not in self._hidden]
+        return [self._told(row) for row in rows]
 
     def get_many(self, audit_event_ids: Any) -> Any:
         """Return what can be seen."""
-        return super().get_many([name for name in audit_event_ids if name not in self._hidden])
+        found = super().get_many([name for name in audit_event_ids if name not in self._hidden])
+        return {name: UNREADABLE if name in self.unreadable else event for name, event in found.items()}
+
+    def delete(self, audit_event_id: str) -> None:
+        """Delete a row."""
+        self._hidden.add(audit_event_id)
+
+    def _told(self, row: Found) -> Found:
+        return (
+            Found(row.audit_event_id, row.position, error=UNREADABLE) if row.audit_event_id in self.unreadable else row
+        )
 
 
 class World:
@@ -111,6 +127,12 @@ class World:
             policy=self.policy,
             clock=self.clock,
         )
+
+    def rebind(self, **route: Any) -> None:
+        """Go on with a route of other options."""
+        self.worker.let_go()
+        self.host = self.bound(**route)
+        self.worker = self.another()
 
     def another(self, owner: str = "first", host: AuditForward | None = None, **others: Any) -> LaneWorker:
         """Return another worker of the lane."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from sigra_forward import SchemaMismatchError, SinkError, State
+from sigra_forward import JobArgs, SchemaMismatchError, SinkError, State
+from sigra_forward._ledger import Receipt
 from sigra_forward.relay._lane import LeaseLostError
 from sigra_forward.relay._readings import Pace
 from sigra_forward.telemetry import Delivered, Discarded, Failed
@@ -22,6 +25,12 @@ def world(tmp_path: Path) -> World:
     world = World(tmp_path)
     world.run(0)
     return world
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> World:
+    """Give a lane at which no relay was ever at work."""
+    return World(tmp_path)
 
 
 def ids(count: int, prefix: str = "e") -> list[str]:
@@ -321,3 +330,233 @@ class TestALedgerThatFails:
         assert [(name, "receipt_not_kept") for name in ids(3)] == told
         assert (ids(3), dict.fromkeys(ids(3), State.COMPLETED)) == (world.sink.ids, world.states())
         assert ids(3) == [delivered.audit_event_id for delivered in world.telemetry.of(Delivered)]
+
+
+class TestPace:
+    """How fast it goes."""
+
+    def test_no_faster_than_it_may(self, tmp_path: Path) -> None:
+        """Neither what is new nor what was there."""
+        world = World(tmp_path, rate=10.0)
+        world.commit(*ids(30, "old"))
+        world.run(0)
+        world.commit(*ids(70, "new"))
+
+        counts = []
+        for _ in range(13):
+            world.run(1)
+            counts.append(len(world.sink.ids))
+
+        assert all(count <= 10 * (second + 2) for second, count in enumerate(counts))
+        assert 100 == counts[-1]
+
+    def test_what_a_slow_sink_has_taken_is_written_down_meanwhile(self, tmp_path: Path) -> None:
+        """A kill repeats no more than a second's worth, and the lease is kept."""
+        world = World(tmp_path, lease=60.0)
+        world.run(0)
+        world.sink.max_events = 1
+        world.rebind()
+        kept: list[int] = []
+
+        def slow(_: Any) -> None:
+            world.clock.advance(2)
+            kept.append(len(world.states()))
+
+        world.sink.rule = slow
+        world.commit(*ids(100))
+        world.run(500)
+
+        assert list(range(100)) == kept
+        assert (ids(100), 3) == (world.sink.ids, world.ledger.acquire(1, "first", 1).epoch)
+
+    def test_others_that_go_first_have_their_time(self, tmp_path: Path) -> None:
+        """What a queue has delivered meanwhile is not sent again; what it has lost is."""
+        world = World(tmp_path, pace=Pace(poll=5, grace=60))
+        world.run(0)
+        taken, lost = world.commit("taken", "lost")
+        world.run(30)
+        assert "ok" == world.host.perform(JobArgs("siem", taken.id)).outcome.value
+        began = len(world.sink.calls)
+
+        world.run(29)
+        assert began == len(world.sink.calls)
+        world.run(6)
+        assert [lost.id] == world.sink.calls[-1][1]
+        world.run(3600)
+        assert began + 1 == len(world.sink.calls)
+
+
+class TestGracefulEnd:
+    """It is told to stop."""
+
+    def test_the_batch_in_hand_is_settled(self, world: World) -> None:
+        """And nothing more is sent; the next one goes on from there."""
+        answers = [True, False]
+        world.worker.let_go()
+        worker = world.another("second", goes_on=lambda: answers.pop(0) if answers else False)
+        worker.step()
+        world.commit(*ids(250))
+        world.clock.advance(5)
+
+        for _ in range(5):
+            worker.step()
+        worker.let_go()
+        first = list(world.sink.ids)
+        world.run(5)
+
+        assert ids(100) == first
+        assert sorted(world.sink.ids) == ids(250)
+
+    def test_those_that_have_failed_before_are_left_as_well(self, fresh: World) -> None:
+        """What is due stays due."""
+        fresh.commit("e")
+        fresh.ledger.record(1, [due("e", fresh.now())])
+
+        fresh.another(goes_on=lambda: False).step()
+
+        assert ([], State.RETRYABLE) == (fresh.sink.ids, fresh.states()["e"])
+
+
+def due(name: str, now: Any, **fields: Any) -> Receipt:
+    """Return a receipt that is due."""
+    return evolve(Receipt(name, now, State.RETRYABLE, now, now, due_at=now, reason="http_500"), **fields)
+
+
+class TestWhatIsDue:
+    """What has failed is tried again in time."""
+
+    def test_it_is_tried_again_when_it_is_due(self, fresh: World) -> None:
+        """Not before, and the yes settles it with one attempt more."""
+        fresh.commit("other", "e")
+        fresh.ledger.record(1, [due("e", fresh.now(), due_at=fresh.now() + timedelta(seconds=100), attempt=4)])
+        fresh.run(99)
+        assert ["other"] == fresh.sink.ids
+
+        fresh.run(10)
+
+        receipt: Any = fresh.receipt("e")
+        assert (["other", "e"], State.COMPLETED, 5) == (fresh.sink.ids, receipt.state, receipt.attempt)
+
+    def test_what_was_replayed_goes_in_batches(self, fresh: World) -> None:
+        """It has not failed in its generation."""
+        names = ids(150)
+        fresh.commit(*names)
+        fresh.ledger.record(1, [due(name, fresh.now(), reason=None, attempt=0, generation=2) for name in names])
+
+        fresh.run(1)
+
+        assert [100, 50] == [len(batch) for _, batch in fresh.sink.calls]
+        assert {2} == {receipt.generation for receipt in fresh.ledger.page(1, "", 1000)}
+
+    def test_more_than_a_page_of_it(self, tmp_path: Path) -> None:
+        """It is paid page by page."""
+        fresh = World(tmp_path, page=10)
+        names = ids(35)
+        fresh.commit(*names)
+        fresh.ledger.record(1, [due(name, fresh.now(), reason=None) for name in names])
+
+        fresh.run(1)
+
+        assert names == sorted(fresh.sink.ids)
+
+    def test_a_sink_that_stops_leaves_the_rest(self, fresh: World) -> None:
+        """Those that have failed before are not tried when those that have not have stopped it."""
+        fresh.commit("fresh", "known")
+        fresh.ledger.record(1, [due("fresh", fresh.now(), reason=None), due("known", fresh.now())])
+        fresh.sink.rule = lambda _: SinkError("http_503", retry_after=60)
+
+        fresh.run(10)
+
+        assert [["fresh"]] == [batch for _, batch in fresh.sink.calls]
+
+    def test_rows_that_are_gone_unreadable_or_not_wanted_are_put_off(self, fresh: World) -> None:
+        """They are looked at again in an hour, charged nothing, and say why."""
+        for name in ("gone", "torn", "other", "fine"):
+            fresh.commit(name, action="other" if name == "other" else "session.create")
+            fresh.ledger.record(1, [due(name, fresh.now())])
+        fresh.table.delete("gone")
+        fresh.table.unreadable.add("torn")
+        fresh.rebind(actions=("session.*",))
+        before = fresh.now()
+
+        fresh.run(1)
+
+        receipts = {receipt.audit_event_id: receipt for receipt in fresh.ledger.page(1, "", 10)}
+        reasons = {"gone": "audit_event_not_found", "torn": "unreadable_row", "other": "not_routed", "fine": None}
+        assert reasons == {name: receipt.reason for name, receipt in receipts.items()}
+        assert {3600} == {(receipts[name].due_at - before).seconds for name in ("gone", "torn", "other")}
+        assert [1, 1, 1] == [receipts[name].attempt for name in ("gone", "torn", "other")]
+
+    def test_a_reused_id_is_another_event(self, fresh: World) -> None:
+        """What is due of the row that had it before does not count."""
+        fresh.ledger.record(1, [due("e", fresh.now() - timedelta(days=1), attempt=7)])
+        fresh.commit("e")
+
+        fresh.run(1)
+
+        receipt: Any = fresh.receipt("e")
+        assert (State.COMPLETED, 1, 2, ["e"]) == (receipt.state, receipt.attempt, receipt.generation, fresh.sink.ids)
+
+
+class TestRowsThatCannotBeRead:
+    """A row that is no event stays owed."""
+
+    def test_it_is_told_and_stops_nothing(self, world: World) -> None:
+        """It is told when it is new and at each sweep, and is delivered when it can be read."""
+        world.commit("one", "torn", "two")
+        world.table.unreadable.add("torn")
+        world.run(900)
+        told = [(failed.audit_event_id, failed.reason, failed.detail) for failed in world.telemetry.of(Failed)]
+        world.run(3600)
+        again = len(world.telemetry.of(Failed))
+
+        world.table.unreadable.clear()
+        world.run(3700)
+
+        assert ([("torn", "unreadable_row", "metadata is no JSON")], 2) == (told, again)
+        assert ["one", "two", "torn"] == world.sink.ids
+
+    def test_a_route_that_cannot_tell_is_the_events_fault(self, world: World) -> None:
+        """It is charged, and tried again, in the tail and when it is due."""
+        broken = [True]
+
+        def where(event: Any) -> bool:
+            if event.id == "odd" and broken[0]:
+                raise KeyError
+            return bool(event.id != "unwanted")
+
+        world.rebind(where=where)
+        world.commit("one", "odd", "unwanted", "two")
+        world.run(100)
+        receipt: Any = world.receipt("odd")
+        broken[0] = False
+        world.run(100)
+
+        assert ("KeyError", 2) == (receipt.reason, receipt.attempt)
+        assert ["one", "two", "odd"] == world.sink.ids
+        assert world.receipt("unwanted") is None
+
+
+def test_a_probe_draws_from_what_is_due_where_nothing_is_new(world: World) -> None:
+    """One event that is due, and another; the first yes closes the breaker."""
+    names = ids(3)
+    world.commit(*names)
+    world.run(5)
+    world.ledger.record(1, [due(name, world.now()) for name in ("x", "y")])
+    world.table.add(world.made("x")[0])
+    world.table.add(world.made("y")[0])
+    world.ledger.block(1, 10)
+
+    world.run(60)
+
+    assert {"x", "y"} <= set(world.sink.ids)
+    assert world.lane.blocked_until is None
+
+
+def test_a_breaker_that_ends_with_nothing_owed_is_closed(world: World) -> None:
+    """There is nothing to probe with."""
+    world.ledger.block(1, 10)
+
+    world.run(60)
+
+    assert (None, []) == (world.lane.blocked_until, world.sink.calls)
