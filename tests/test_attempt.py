@@ -186,7 +186,7 @@ class TestAnswered:
         assert ack is answered(ack).ack
         assert COMPLETED == answered(ack).settlement
 
-    @pytest.mark.parametrize("answer", [True, 0, "", b"", [], {}, object(), Ack], ids=repr)
+    @pytest.mark.parametrize("answer", [True, 0, "", b"", [], {}, object(), Ack], ids=spelled)
     def test_anything_else(self, answer: object) -> None:
         """Anything else is neither yes nor no: an error, told by its type's name."""
         result = answered(answer)
@@ -255,7 +255,7 @@ def test_unread() -> None:
 class TestOwnWords:
     """The message of our own errors."""
 
-    @pytest.mark.parametrize("error", [ValueError(SECRET), OSError(SECRET), KeyboardInterrupt(SECRET)], ids=repr)
+    @pytest.mark.parametrize("error", [ValueError(SECRET), OSError(SECRET), KeyboardInterrupt(SECRET)], ids=spelled)
     def test_foreign(self, error: BaseException) -> None:
         """Of a foreign exception there are none."""
         assert None is own_words(error)
@@ -414,6 +414,7 @@ def test_a_failure_is_classified_where_asyncio_is_not_loaded() -> None:
     code = """
 import sys
 from sigra_forward._attempt import refused
+from tests.support_ids import spelled
 print(refused(ValueError()).fault.value, refused(TimeoutError()).fault.value, "asyncio" in sys.modules)
 """
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sigra_forward import AuditEvent
 from sigra_forward._event import FIELDS, is_event
 from sigra_forward.testing import make_event
+from tests.support_ids import spelled
 from tests.support_values import SECRET, HidesItsClass, HostileInt, SelfSpelledStr
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=timezone.utc)
@@ -164,7 +165,7 @@ def test_an_action_is_a_text(action: object) -> None:
         make_event(action=action)
 
 
-@pytest.mark.parametrize("source", ["", "a b", "a\n", "ä", None, 42, "a" * 256], ids=repr)
+@pytest.mark.parametrize("source", ["", "a b", "a\n", "ä", None, 42, "a" * 256], ids=spelled)
 def test_a_source_is_a_name(source: object) -> None:
     """The source is a permanent name, and keeps the rule of names."""
     with pytest.raises(ValueError, match=r"^AuditEvent\(source=\.\.\.\) must be 1 to 255 of A-Z a-z 0-9 _ \. : -$"):

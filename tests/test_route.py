@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sigra_forward import AuditEvent, ConfigurationError, Dispatch, RetryPolicy, Route
 from sigra_forward.ports import DEFAULT_DEADLINE
 from sigra_forward.testing import RecordingForwarder, make_event
+from tests.support_ids import spelled
 from tests.support_values import HidesItsClass, HostileFloat, HostileInt
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=timezone.utc)
@@ -229,7 +230,7 @@ def test_a_forwarder_must_forward(message: str, forwarder: object) -> None:
 @pytest.mark.parametrize(
     "max_events",
     [0, -1, True, 1.0, "1", None],
-    ids=repr,
+    ids=spelled,
 )
 def test_max_events_must_be_a_count(max_events: object) -> None:
     """A batch holds at least one event."""
@@ -297,7 +298,7 @@ def test_actions_must_be_several(actions: object) -> None:
         route(actions=actions)
 
 
-@pytest.mark.parametrize("action", ["", "a*b", "**", "*.create", None, 42, b"auth.*"], ids=repr)
+@pytest.mark.parametrize("action", ["", "a*b", "**", "*.create", None, 42, b"auth.*"], ids=spelled)
 def test_each_action_must_make_sense(action: object) -> None:
     """Each is an action, or a prefix with one star at its end."""
     with pytest.raises(
@@ -316,7 +317,7 @@ def test_actions_are_held_as_a_tuple() -> None:
     assert ("auth.*", "session.create") == held
 
 
-@pytest.mark.parametrize("dispatch", ["async", None, True, 1], ids=repr)
+@pytest.mark.parametrize("dispatch", ["async", None, True, 1], ids=spelled)
 def test_dispatch_must_be_a_dispatch(dispatch: object) -> None:
     """The way is one of the three, and no bare text."""
     with pytest.raises(
@@ -350,7 +351,7 @@ def test_a_route_may_have_a_policy_of_its_own() -> None:
     assert policy is route(policy=policy).policy
 
 
-@pytest.mark.parametrize("queue", ["", "a b", 1, "a\n"], ids=repr)
+@pytest.mark.parametrize("queue", ["", "a b", 1, "a\n"], ids=spelled)
 def test_queue_must_be_a_name(queue: object) -> None:
     """``queue`` keeps the rule of names."""
     with pytest.raises(
@@ -378,7 +379,7 @@ def test_an_inline_route_needs_no_queue() -> None:
     assert Dispatch.SYNC is route(dispatch=Dispatch.SYNC).dispatch
 
 
-@pytest.mark.parametrize("since", [datetime.fromisoformat("2026-01-31"), "2026-01-31T12:00:00Z", 0], ids=repr)
+@pytest.mark.parametrize("since", [datetime.fromisoformat("2026-01-31"), "2026-01-31T12:00:00Z", 0], ids=spelled)
 def test_since_must_be_an_aware_datetime(since: object) -> None:
     """``since`` names a moment."""
     with pytest.raises(

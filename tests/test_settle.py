@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sigra_forward import ConfigurationError, Outcome, Result, RetryPolicy, Settlement, State, backoff, settle
 from sigra_forward._settle import DEFAULT_POLICY, attempt_number, seconds
+from tests.support_ids import spelled
 from tests.support_values import HidesItsClass, HidesItsName, HostileError, HostileFloat, HostileInt
 
 ERROR = Result(Outcome.ERROR)
@@ -195,7 +196,7 @@ def test_one_attempt_means_no_retry() -> None:
     assert State.DISCARDED is settle(ERROR, 1, RetryPolicy(max_attempts=1)).state
 
 
-@pytest.mark.parametrize("attempt", [0, -1, True, 1.0, "1", None], ids=repr)
+@pytest.mark.parametrize("attempt", [0, -1, True, 1.0, "1", None], ids=spelled)
 def test_settle_refuses_an_attempt_that_is_no_count(attempt: object) -> None:
     """`settle` is asked with a 1-based attempt; anything else is a mistake of the caller."""
     with pytest.raises(ValueError, match=r"^attempt must be an integer of at least 1: the first run is attempt 1$"):

@@ -54,6 +54,7 @@ from sigra_forward_procrastinate._rescue import RESCUE_NAME
 from sigra_forward_procrastinate._settings import MAX_QUEUE_NAME
 from tests.adapters.support_overrunning import OverrunningForwarder
 from tests.adapters.workers.procrastinate_worker import make_app, make_queue
+from tests.support_ids import spelled
 
 ENDS = {"succeeded": "succeeded", "failed": "failed", "aborted": "failed"}
 
@@ -110,7 +111,7 @@ class TestProcrastinate(QueueWorkerContract):
         statement = "INSERT INTO procrastinate_jobs (task_name, queue_name, args) VALUES (%s, %s, %s)"
         cls.db.execute(statement, (TASK_NAME, rig.prefix, Jsonb(job)))
 
-    @pytest.mark.parametrize("args", [[], None, "accepting", 5], ids=repr)
+    @pytest.mark.parametrize("args", [[], None, "accepting", 5], ids=spelled)
     def test_27_args_that_are_no_object(self, rig: Rig, shared: Any, args: object) -> None:
         """Procrastinate itself trips over such a job and leaves it as it is; our rescue ends it, and says so."""
         self.put(rig, args)
@@ -900,14 +901,14 @@ def test_it_takes_a_procrastinate_app(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["lost_retry_in", "rescue_after"])
-@pytest.mark.parametrize("seconds", [-1, float("nan"), True, "30"], ids=repr)
+@pytest.mark.parametrize("seconds", [-1, float("nan"), True, "30"], ids=spelled)
 def test_times_are_numbers(name: str, seconds: Any) -> None:
     """A time that is no number of seconds is refused."""
     with pytest.raises(ConfigurationError, match=rf"^ProcrastinateQueue\({name}=\.\.\.\) must be a finite number"):
         ProcrastinateQueue(app(), **{name: seconds})
 
 
-@pytest.mark.parametrize("cron", ["", "hourly", "* * *", "61 * * * *", 5, None], ids=repr)
+@pytest.mark.parametrize("cron", ["", "hourly", "* * *", "61 * * * *", 5, None], ids=spelled)
 def test_a_cron_expression_is_one(cron: Any) -> None:
     """Or the worker would not start."""
     with pytest.raises(
@@ -1031,7 +1032,7 @@ def test_a_job_is_tried_again_as_settled(exception: BaseException, attempts: int
     assert expected == _wait(shop, exception, attempts, {"forwarder": "siem"})
 
 
-@pytest.mark.parametrize("args", [{}, {"forwarder": ["siem"]}, {"forwarder": "other"}, [], None], ids=repr)
+@pytest.mark.parametrize("args", [{}, {"forwarder": ["siem"]}, {"forwarder": "other"}, [], None], ids=spelled)
 def test_the_strategy_never_fails(args: Any) -> None:
     """Whatever stands in the job: it is bounded by the most attempts that any forwarder has."""
     shop = app()

@@ -23,6 +23,7 @@ from sigra_forward.testing import TCPProxy
 from sigra_forward.testing.contracts import within
 from sigra_forward.testing.contracts._hostile import run_in_threads
 from sigra_forward_psycopg import PrivatePostgres, asavepoint, aunwrapped, savepoint, unwrapped
+from tests.support_ids import spelled
 
 BUDGET = 1.5
 
@@ -461,7 +462,7 @@ async def _slowly(connection: Any) -> None:
 # What a connection is found below.
 
 
-@pytest.mark.parametrize("wrong", [None, "postgresql://", object(), SimpleNamespace(connection=None)], ids=repr)
+@pytest.mark.parametrize("wrong", [None, "postgresql://", object(), SimpleNamespace(connection=None)], ids=spelled)
 def test_what_is_no_connection_is_refused(wrong: object) -> None:
     """The error says what was given and what is wanted."""
     with pytest.raises(EnqueueError, match=rf"^there is no psycopg.Connection below a {type(wrong).__name__}: pass"):

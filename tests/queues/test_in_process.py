@@ -43,6 +43,7 @@ from sigra_forward.testing import (
     make_event,
 )
 from sigra_forward.testing.contracts._hostile import run_in_threads
+from tests.support_ids import spelled
 from tests.support_parts import PATIENCE, InThread, python, python_process, wait_until
 
 QUEUE_CLOSED = "queue_closed"
@@ -280,7 +281,7 @@ def test_a_settlement_that_names_no_wait_ends_the_job() -> None:
 # Orders to the process
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=spelled)
 def test_an_order_to_the_process_counts_as_an_attempt(
     make_host: Callable[..., Host], error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -727,14 +728,14 @@ def test_it_has_no_queues_with_names(make_host: Callable[..., Host]) -> None:
 
 
 @pytest.mark.parametrize("name", ["workers", "capacity"])
-@pytest.mark.parametrize("value", [0, -1, True, 1.5, "2", None], ids=repr)
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "2", None], ids=spelled)
 def test_a_count_is_at_least_1(name: str, value: object) -> None:
     """The message names the option."""
     with pytest.raises(ConfigurationError, match=f"{name}=...\\) must be an integer of at least 1"):
         InProcessQueue(**{name: value})
 
 
-@pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), True, "2"], ids=repr)
+@pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), True, "2"], ids=spelled)
 def test_a_timeout_is_a_finite_number_of_seconds(value: object) -> None:
     """At construction and at close alike."""
     with pytest.raises(ConfigurationError, match=r"drain_timeout=\.\.\.\) must be a finite number"):

@@ -12,6 +12,7 @@ from sigra_forward._bridge import Bridge
 from sigra_forward.relay._sending import Sender, estimated_size
 from sigra_forward.relay._verdicts import Tally
 from sigra_forward.testing import RecordingForwarder, make_event
+from tests.support_ids import spelled
 from tests.support_perform import raises
 
 EVENTS = [make_event(id=f"e{number:02}") for number in range(16)]
@@ -227,7 +228,9 @@ class TestBlame:
 
         assert ([*IDS[:1], *IDS[2:]], [], "e01") == (names(tally.accepted), tally.charged, tally.stop.event.id)
 
-    @pytest.mark.parametrize("answer", [[None], "0123456789abcdef", 17, [17] * 16, True, [None] * 15 + [17]], ids=repr)
+    @pytest.mark.parametrize(
+        "answer", [[None], "0123456789abcdef", 17, [17] * 16, True, [None] * 15 + [17]], ids=spelled
+    )
     def test_an_answer_that_makes_no_sense(self, answer: Any) -> None:
         """It is an unexpected return for every event: so many that it is the sink's fault."""
         tally, _ = sent(Batches(lambda _: answer))

@@ -18,6 +18,7 @@ from sigra_forward import Ack, AuditEvent, ConfigurationError, SinkError
 from sigra_forward.sinks import JSONLForwarder, _jsonl
 from sigra_forward.testing import ForwarderContract, make_event
 from sigra_forward.testing.contracts._hostile import HOSTILE_TEXTS, run_in_threads
+from tests.support_ids import spelled
 from tests.support_parts import InThread, python, python_process, wait_until
 
 
@@ -738,7 +739,7 @@ def test_a_platform_without_locks_is_told_at_import() -> None:
         ({"max_events": 0}, "max_events="),
         ({"max_events": "many"}, "max_events="),
     ],
-    ids=repr,
+    ids=spelled,
 )
 def test_an_option_that_makes_no_sense_is_told_at_construction(options: dict[str, object], words: str) -> None:
     """The message names the option."""

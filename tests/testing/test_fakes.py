@@ -29,6 +29,7 @@ from sigra_forward.testing import (
     make_event,
 )
 from sigra_forward.testing.contracts._hostile import run_in_threads
+from tests.support_ids import spelled
 from tests.support_parts import InThread
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -113,7 +114,7 @@ def test_a_recording_forwarder_says_what_did_not_come() -> None:
         forwarder.wait_for(2, timeout=0.01)
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1)], ids=repr)
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1)], ids=spelled)
 def test_a_raising_forwarder_raises_always(error: BaseException) -> None:
     """The error that it was given, and it keeps the events that it was given too."""
     forwarder = RaisingForwarder(error)

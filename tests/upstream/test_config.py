@@ -14,6 +14,7 @@ import pytest
 
 from sigra_forward import AuditEvent, AuditForward, ConfigurationError, Dispatch, Route
 from sigra_forward.testing import InMemoryAuditRepository, RecordingForwarder, make_event
+from tests.support_ids import spelled
 
 
 def _configured(forwarders: Any) -> AuditForward:
@@ -79,7 +80,7 @@ def test_C7_what_is_no_forwarder_is_an_error(module: object) -> None:
         Route(module)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", [None, 5, "", "a b", "siem\n", ("siem",)], ids=repr)
+@pytest.mark.parametrize("name", [None, 5, "", "a b", "siem\n", ("siem",)], ids=spelled)
 def test_C8_a_name_that_is_no_name_is_an_error(name: object) -> None:
     """A name that breaks the rule is an error that tells the rule."""
     with pytest.raises(ConfigurationError, match=r"^the name of forwarder 1 must be 1 to 255 of A-Z a-z 0-9 _ \. : -$"):
