@@ -28,6 +28,7 @@ from sigra_forward import (
 from sigra_forward._attempt import Attempt, answered, own_words, refused, unread
 from sigra_forward.telemetry import Delivered, Discarded, Failed
 from sigra_forward.testing import RecordingForwarder, RecordingTelemetry
+from tests.support_ids import spelled
 from tests.support_perform import (
     CANCELLED,
     COMPLETED,
