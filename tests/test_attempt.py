@@ -415,7 +415,6 @@ def test_a_failure_is_classified_where_asyncio_is_not_loaded() -> None:
     code = """
 import sys
 from sigra_forward._attempt import refused
-from tests.support_ids import spelled
 print(refused(ValueError()).fault.value, refused(TimeoutError()).fault.value, "asyncio" in sys.modules)
 """
 

@@ -306,7 +306,7 @@ def test_perform_takes_a_dict(run: Callable[..., Result]) -> None:
     assert (Outcome.OK, [event]) == (result.outcome, sink.events)
 
 
-@pytest.mark.parametrize("junk", [None, {}, "siem", {"forwarder": "siem"}, [1]], ids=str)
+@pytest.mark.parametrize("junk", [None, {}, "siem", {"forwarder": "siem"}, [1]], ids=spelled)
 def test_junk_instead_of_args_is_a_result(run: Callable[..., Result], junk: object) -> None:
     """Malformed args are a result, not an error."""
     with _bound() as host:
@@ -602,7 +602,7 @@ def test_after_the_end_it_is_garbage(end: Callable[[AuditForward], None]) -> Non
     assert None is still()
 
 
-@pytest.mark.parametrize("junk", [None, "event", {"id": 1}, object(), AuditEvent], ids=str)
+@pytest.mark.parametrize("junk", [None, "event", {"id": 1}, object(), AuditEvent], ids=spelled)
 def test_a_junk_announcement_does_not_raise_into_the_host(sink: RecordingForwarder, junk: object) -> None:
     """Forwarding raises nothing into the caller, whatever is announced."""
     _bound(forwarders={"siem": sink}).attach()
