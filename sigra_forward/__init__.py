@@ -26,14 +26,17 @@ from sigra_forward.errors import (
 from sigra_forward.ports import (
     AsyncForwarder,
     AuditRepository,
+    AuditSource,
     BatchForwarder,
     Forwarder,
     JobQueue,
+    Ledger,
     Telemetry,
 )
 
 if TYPE_CHECKING:
     from sigra_forward import testing
+    from sigra_forward.relay import Relay
 
 __version__ = "0.1.0.dev0"
 
@@ -43,6 +46,7 @@ __all__ = [
     "AuditEvent",
     "AuditForward",
     "AuditRepository",
+    "AuditSource",
     "BatchForwarder",
     "CancelReason",
     "ConfigurationError",
@@ -54,8 +58,10 @@ __all__ = [
     "InvalidJobArgsError",
     "JobArgs",
     "JobQueue",
+    "Ledger",
     "MissingDependencyError",
     "Outcome",
+    "Relay",
     "Result",
     "RetryPolicy",
     "Route",
@@ -81,5 +87,9 @@ def __getattr__(name: str) -> object:
         from importlib import import_module
 
         return import_module("sigra_forward.testing")
+    if name == "Relay":
+        from sigra_forward.relay import Relay
+
+        return Relay
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

@@ -46,6 +46,7 @@ from sigra_forward.testing import (
     RefusingQueue,
     make_event,
 )
+from tests.support_ids import spelled
 
 SECRET = "hunter2"
 

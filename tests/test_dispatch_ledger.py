@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sigra_forward import AuditForward, Dispatch, Dispatched, Outcome, Route, Settlement, SinkError, State
-from sigra_forward.stores._sqlite_ledger import SQLiteLedger
+from sigra_forward.stores import SQLiteLedger
 from sigra_forward.telemetry import Delivered, Failed
 from sigra_forward.testing import (
     FakeClock,

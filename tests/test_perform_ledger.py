@@ -25,7 +25,7 @@ from sigra_forward import (
 )
 from sigra_forward._books import PROBE_INTERVAL
 from sigra_forward._ledger import Receipt
-from sigra_forward.stores._sqlite_ledger import SQLiteLedger
+from sigra_forward.stores import SQLiteLedger
 from sigra_forward.telemetry import Delivered, Discarded, Failed
 from sigra_forward.testing import FlakyForwarder, InMemoryAuditRepository, RaisingForwarder, RecordingForwarder
 from tests.support_perform import COMPLETED, EVENT, JOB, ORDERS, POLICY, SHELLS, GivingRepository, Scene, Shell, raises

@@ -19,8 +19,6 @@ from sigra_forward import (
     ConfigurationError,
     EnqueueError,
     JobArgs,
-    Outcome,
-    Result,
     RetryPolicy,
     Route,
     SchemaMismatchError,
@@ -28,9 +26,9 @@ from sigra_forward import (
     SinkError,
     State,
 )
-from sigra_forward._attempt import Attempt
 from sigra_forward.errors import QueueFullError
 from sigra_forward.queues import InProcessQueue
+from sigra_forward.stores import SQLiteLedger
 from sigra_forward.telemetry import Delivered, Discarded, Failed, TelemetryEvent
 from sigra_forward.testing import (
     FakeClock,
@@ -258,24 +256,19 @@ def test_a_route_of_its_own_policy_is_tried_by_that(make_host: Callable[..., Hos
     host.telemetry.wait_for(lambda _: host.telemetry.of(Discarded))
 
 
-def test_a_settlement_that_names_no_wait_ends_the_job() -> None:
+@pytest.mark.parametrize("error", [ValueError(), SystemExit(3)], ids=spelled)
+def test_a_settlement_that_names_no_wait_ends_the_job(tmp_path: Path, error: BaseException) -> None:
     """With a ledger an error is retryable and the relay's: the queue lets go of it."""
-
-    class WithALedger(AuditForward):
-        def attempt(self, args: JobArgs | Mapping[str, object], number: int) -> Attempt:
-            performed.append(number)
-            attempt = super().attempt(args, number)
-            attempt.ended = Result(Outcome.ERROR, settlement=Settlement(State.RETRYABLE, None))
-            return attempt
-
-    performed: list[int] = []
+    ledger = SQLiteLedger(tmp_path / "ledger.db")
+    ledger.create()
+    sink, event = RaisingForwarder(error), make_event()
     queue = InProcessQueue(clock=FakeClock())
-    WithALedger(InMemoryAuditRepository(), {"sink": RecordingForwarder()}, queue=queue)
+    AuditForward(InMemoryAuditRepository([event]), {"sink": sink}, queue=queue, ledger=ledger)
 
-    queue.enqueue(JobArgs("sink", "1"))
+    queue.enqueue(JobArgs("sink", event.id))
 
-    wait_until(lambda: not len(queue))
-    assert ([], [1]) == (queue.close(0), performed)
+    wait_until(lambda: sink.events and not len(queue))
+    assert ([], [event]) == (queue.close(0), sink.events)
 
 
 # Orders to the process

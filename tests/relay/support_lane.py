@@ -14,7 +14,7 @@ from sigra_forward._source import Found
 from sigra_forward.errors import UnreadableRowError
 from sigra_forward.relay._lane import LaneWorker, LeaseLostError, Options
 from sigra_forward.relay._readings import Pace
-from sigra_forward.stores._sqlite_ledger import SQLiteLedger
+from sigra_forward.stores import SQLiteLedger
 from sigra_forward.testing import FakeClock, InMemoryAuditRepository, RecordingTelemetry, make_event
 
 UNREADABLE = UnreadableRowError("metadata is no JSON")

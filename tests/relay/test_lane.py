@@ -74,6 +74,16 @@ class TestTheTail:
 
         assert ["new"] == world.sink.ids
 
+    def test_many_small_pages(self, tmp_path: Path) -> None:
+        """More of them than one turn has."""
+        world = World(tmp_path, page=1)
+        world.run(0)
+        world.commit(*ids(150))
+
+        world.run(5)
+
+        assert ids(150) == world.sink.ids
+
     def test_nothing_is_sent_twice(self, world: World) -> None:
         """Not by the re-reads, the sweeps, or a second relay that takes over."""
         for name in ids(20):
@@ -286,6 +296,27 @@ class TestTakeover:
                 assert world.ledger.acquire(world.lane.number, "second", 60)
 
         world.sink.rule = slow
+        world.clock.advance(5)
+        with pytest.raises(LeaseLostError):
+            while True:
+                world.worker.step()
+
+        assert [names[:100]] == [batch for _, batch in world.sink.calls]
+        assert dict.fromkeys(names[:100], State.COMPLETED) == world.states()
+
+    def test_a_lease_that_cannot_be_renewed_before_a_call(self, world: World) -> None:
+        """Nothing more is sent, and what was taken before counts."""
+        names = ids(300)
+
+        def slow(event: Any) -> Any:
+            if event.id == "e00150":
+                world.clock.advance(300)
+                assert world.ledger.acquire(world.lane.number, "second", 60)
+            return event
+
+        world.rebind(transform=slow)
+        world.run(0)
+        world.commit(*names)
         world.clock.advance(5)
         with pytest.raises(LeaseLostError):
             while True:

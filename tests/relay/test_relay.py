@@ -16,7 +16,7 @@ import pytest
 from sigra_forward import AuditForward, ConfigurationError, Dispatch, Route, State
 from sigra_forward.relay import Relay
 from sigra_forward.relay._relay import DEFAULT_GRACE
-from sigra_forward.stores._sqlite_ledger import SQLiteLedger
+from sigra_forward.stores import SQLiteLedger
 from sigra_forward.testing import (
     FakeClock,
     InMemoryAuditRepository,
