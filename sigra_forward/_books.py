@@ -129,11 +129,11 @@ def receipt_of(event: AuditEvent, result: Result, look: Look | None, policy: Ret
     before = None if look is None else look.receipt
     if before is not None and not before.is_of(event.id, event.occurred_at):
         before = None
-    now = datetime.now(timezone.utc)
+    now = datetime.now(timezone.utc) if look is None else look.now
     attempt = 1 if before is None else before.attempt + 1
     due_at = None
     if state is State.RETRYABLE:
-        due_at = (now if look is None else look.now) + timedelta(seconds=policy.delay(attempt, result.retry_after))
+        due_at = now + timedelta(seconds=policy.delay(attempt, result.retry_after))
     return Receipt(
         event.id,
         event.occurred_at,

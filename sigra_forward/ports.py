@@ -251,6 +251,39 @@ class Ledger(Protocol):
         """Return up to *limit* receipts behind the id *after*, in the order of ids, byte by byte."""
         ...
 
+    def earliest_unpaid(self, lane: int, /) -> datetime | None:
+        """
+        Return the earliest ``occurred_at`` among what is not settled, without a look at what is completed.
+
+        That is what is ``RETRYABLE``, and the dead letters that nobody has excused.
+        """
+        ...
+
+    def replay(self, lane: int, receipts: Sequence[Receipt], delay: float = ..., /) -> int:
+        """
+        Make *receipts* due again: ``RETRYABLE`` in the next generation, with no attempt, reason or excuse.
+
+        Only those that still stand as they were given, in their generation and state: a replay that was killed and is
+        run again raises nothing twice.
+
+        Args:
+            lane: The lane's number.
+            receipts: The receipts as they were read.
+            delay: Seconds from now until they are due.
+
+        Returns:
+            How many there were.
+        """
+        ...
+
+    def excuse(self, lane: int, audit_event_id: str, why: str, /) -> bool:
+        """Write down why a dead letter shall not go out, and return whether there was one: cancelled or discarded."""
+        ...
+
+    def lower(self, lane: int, floor: datetime, cursor: Cursor, /) -> bool:
+        """Lower the lane's floor, and write *cursor* with it; return whether it was higher. Else nothing is done."""
+        ...
+
     def attempts(self, lane: int, audit_event_id: str, /) -> Sequence[FailedAttempt]:
         """Return the failed attempts of one event, in their order."""
         ...

@@ -111,6 +111,22 @@ class AsyncSQLAlchemyLedger(SQLAlchemyLedger):
         """See `Ledger.page`."""
         return await self._reading(self._page, lane, after, limit, states)
 
+    async def earliest_unpaid(self, lane: int) -> datetime | None:
+        """See `Ledger.earliest_unpaid`."""
+        return await self._reading(self._earliest_unpaid, lane)
+
+    async def replay(self, lane: int, receipts: Sequence[Receipt], delay: float = 0.0) -> int:
+        """See `Ledger.replay`."""
+        return await self._changing(self._replay, lane, receipts, delay)
+
+    async def excuse(self, lane: int, audit_event_id: str, why: str) -> bool:
+        """See `Ledger.excuse`."""
+        return await self._changing(self._excuse, lane, audit_event_id, why)
+
+    async def lower(self, lane: int, floor: datetime, cursor: Cursor) -> bool:
+        """See `Ledger.lower`."""
+        return await self._changing(self._lower, lane, floor, cursor)
+
     async def attempts(self, lane: int, audit_event_id: str) -> Sequence[FailedAttempt]:
         """See `Ledger.attempts`."""
         return await self._reading(self._attempts, lane, audit_event_id)

@@ -137,6 +137,7 @@ class LaneWorker:
         self._ahead = 0.0
         self._looked_at = 0.0
         self._due_at = 0.0
+        self._is_dues_turn = True
         self._readings: Any = None
         self._pages: Any = None
 
@@ -166,8 +167,10 @@ class LaneWorker:
         allowed = self._limiter.allowed(now, self._options.page)
         if not allowed:
             return self._limiter.next_in()
-        if self._pay_due(now, allowed):
+        if self._is_dues_turn and self._pay_due(now, allowed):
+            self._is_dues_turn = False  # however much is due, what is new has its share
             return 0.0
+        self._is_dues_turn = True
         for cursor in self._readings.begin_sweeps(now):
             self._keep(_Settled(), cursor)
         stretch = self._readings.next(now)
@@ -249,7 +252,10 @@ class LaneWorker:
 
     def _see_lane(self) -> None:
         lane: Any = self._lane
-        self._lane = next(each for each in self._ask(self._ledger.lanes) if each.number == lane.number)
+        self._lane = seen = next(each for each in self._ask(self._ledger.lanes) if each.number == lane.number)
+        if seen.floor < lane.floor:
+            self._pages.lane = seen
+            self._keep(_Settled(), self._readings.begin_backfill(self._clock.monotonic(), self._ask(self._source.head)))
 
     # What is read and sent.
 

@@ -69,7 +69,7 @@ class Pages:
         self._source = source
         self._ledger = ledger
         self._route = route
-        self._lane = lane
+        self.lane = lane
 
     def page(self, stretch: Stretch, after: str | None, limit: int) -> Page:
         """Return the page of *stretch* behind the position *after*, of *limit* rows at most."""
@@ -95,9 +95,9 @@ class Pages:
 
     def _unpaid(self, rows: Sequence[Found]) -> Sorted:
         """Return what is owed of *rows*: what has no receipt, and is to be tried again, comes when it is due."""
-        floor = self._lane.floor
+        floor = self.lane.floor
         known = [row for row in rows if row.occurred_at is not None and row.occurred_at >= floor]
-        receipts = self._ask(self._ledger.receipts, self._lane.number, [row.audit_event_id for row in known])
+        receipts = self._ask(self._ledger.receipts, self.lane.number, [row.audit_event_id for row in known])
         unpaid = []
         for row in known:
             receipt = receipts.get(row.audit_event_id)
@@ -110,7 +110,7 @@ class Pages:
 
     def sort(self, rows: Any) -> Sorted:
         """Sort *rows*, pairs of an id and what was found under it."""
-        told, floor, wants = Sorted(), self._lane.floor, self._route.wants
+        told, floor, wants = Sorted(), self.lane.floor, self._route.wants
         for audit_event_id, row in rows:
             if row is None:  # it is gone
                 continue

@@ -11,7 +11,10 @@ from attrs import frozen
 
 from sigra_forward._ledger import Cursor
 
-TAIL, HOURLY, DAILY, ORIGIN = "tail", "hourly", "daily", "origin"
+TAIL, HOURLY, DAILY, ORIGIN, BACKFILL = "tail", "hourly", "daily", "origin", "backfill"
+
+SWEPT = "swept"
+"""When the last daily sweep began that is finished, while another one is on its way."""
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -182,6 +185,11 @@ class _Sweep:
         self._begun_at, self._begun, self._due = began_at, cursor.moved_at, began_at + self._every
         self.position, self._until = cursor.position, cursor.until
 
+    @property
+    def swept(self) -> Cursor | None:
+        """What to write down of the last one before another one begins."""
+        return None if self._begun is None else Cursor(SWEPT, None, None, self._begun)
+
     def is_due(self, now: float) -> bool:
         return self._until is None and now >= self._due
 
@@ -210,7 +218,7 @@ class _Sweep:
 
 class Readings:
     """
-    The readings of one lane: its tail, the re-reads, and the sweeps.
+    The readings of one lane: its tail, the re-reads, the sweeps, and a backfill.
 
     Args:
         cursors: What is written down of them.
@@ -230,6 +238,7 @@ class Readings:
         began = wall if origin is None or origin.moved_at is None else origin.moved_at
         self._hourly = self._sweep(cursors, HOURLY, pace.hourly, began.timestamp() - self._ahead + pace.hourly)
         self._daily = self._sweep(cursors, DAILY, pace.daily, -inf)
+        self._backfill = self._sweep(cursors, BACKFILL, inf, inf)
         self._is_tails_turn = True
         self.first = [] if tail is not None else [Cursor(ORIGIN, head, None, wall), Cursor(TAIL, head, None, wall)]
         """What is to be written down before anything is read."""
@@ -262,8 +271,13 @@ class Readings:
             cursors.append(Cursor(hour, tail, None, wall))
             self._hours[hour] = tail
         if self._daily.is_due(now):
+            cursors += [self._daily.swept] if self._daily.swept else []
             cursors.append(self._daily.begin(now, wall, None, tail))
         return cursors
+
+    def begin_backfill(self, now: float, head: str | None) -> Cursor:
+        """Begin to read all of the table up to *head*, for the lane's floor is lower now."""
+        return self._backfill.begin(now, self.wall(now), None, head)
 
     def next(self, now: float) -> Stretch | None:
         """Return what is to be read now: of the tail, and of something else, by turns."""
@@ -300,3 +314,4 @@ class Readings:
         yield from self._again
         yield self._hourly
         yield self._daily
+        yield self._backfill

@@ -372,6 +372,67 @@ class SQLLedger:
         )
         return [to_receipt(row) for row in connection.rows(self._sql(query), lane=lane, after=after, limit=limit)]
 
+    # What an operator does.
+
+    def earliest_unpaid(self, lane: int) -> datetime | None:
+        """Return the earliest time of an event that is to be tried again, or is a dead letter without an excuse."""
+        return self._read(self._earliest_unpaid, lane)
+
+    def _earliest_unpaid(self, connection: Connection, lane: int) -> datetime | None:
+        query = (
+            f"SELECT min(occurred_at) FROM {{receipts}} WHERE lane = :lane AND state <> {COMPLETED} "
+            f"AND (state = {RETRYABLE} OR excuse IS NULL)"
+        )
+        ((moment,),) = connection.rows(self._sql(query), lane=lane)
+        return time_or_none(moment)
+
+    def replay(self, lane: int, receipts: Sequence[Receipt], delay: float = 0.0) -> int:
+        """Make those of *receipts* due again, *delay* seconds from now, that stand as they were given; count them."""
+        return self._change(self._replay, lane, receipts, delay)
+
+    def _replay(self, connection: Connection, lane: int, receipts: Sequence[Receipt], delay: float) -> int:
+        statement = self._sql(
+            f"UPDATE {{receipts}} SET generation = generation + 1, state = {RETRYABLE}, attempt = 0, "
+            f"first_at = {{now}}, last_at = {{now}}, due_at = {{now}} + :delay, "
+            f"reason = NULL, detail = NULL, ack = NULL, excuse = NULL "
+            f"WHERE lane = :lane AND audit_event_id = :audit_event_id "
+            f"AND generation = :generation AND state = :state"
+        )
+        return sum(
+            connection.change(
+                statement,
+                lane=lane,
+                audit_event_id=receipt.audit_event_id,
+                generation=receipt.generation,
+                state=STATES[receipt.state],
+                delay=int(delay * 1e6),
+            )
+            for receipt in sorted(receipts, key=_by_id)  # in one order, so that none deadlocks
+        )
+
+    def excuse(self, lane: int, audit_event_id: str, why: str) -> bool:
+        """Write down why a dead letter shall not go out, and tell whether there was one."""
+        return self._change(self._excuse, lane, audit_event_id, why)
+
+    def _excuse(self, connection: Connection, lane: int, audit_event_id: str, why: str) -> bool:
+        statement = (
+            f"UPDATE {{receipts}} SET excuse = :why WHERE lane = :lane AND audit_event_id = :audit_event_id "
+            f"AND state IN ({STATES[State.CANCELLED]}, {STATES[State.DISCARDED]})"
+        )
+        found = connection.change(self._sql(statement), lane=lane, audit_event_id=audit_event_id, why=why)
+        return bool(found)
+
+    def lower(self, lane: int, floor: datetime, cursor: Cursor) -> bool:
+        """Lower the lane's floor, and write *cursor* with it; tell whether it was higher."""
+        return self._change(self._lower, lane, floor, cursor)
+
+    def _lower(self, connection: Connection, lane: int, floor: datetime, cursor: Cursor) -> bool:
+        statement = self._sql("UPDATE {lanes} SET floor = :floor WHERE number = :lane AND floor > :floor")
+        is_lowered = bool(connection.change(statement, lane=lane, floor=to_number(floor)))
+        if is_lowered:
+            self._move(connection, lane, cursor)
+        return is_lowered
+
     def attempts(self, lane: int, audit_event_id: str) -> Sequence[FailedAttempt]:
         """Return the failed attempts of one event, in their order."""
         return self._read(self._attempts, lane, audit_event_id)
