@@ -255,7 +255,7 @@ class LaneWorker:
         self._lane = seen = next(each for each in self._ask(self._ledger.lanes) if each.number == lane.number)
         if seen.floor < lane.floor:
             self._pages.lane = seen
-            self._keep(_Settled(), self._readings.begin_backfill(self._clock.monotonic(), self._ask(self._source.head)))
+            self._keep(_Settled(), self._readings.begin_backfill(self._clock.monotonic()))
 
     # What is read and sent.
 

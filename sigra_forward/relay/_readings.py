@@ -275,9 +275,9 @@ class Readings:
             cursors.append(self._daily.begin(now, wall, None, tail))
         return cursors
 
-    def begin_backfill(self, now: float, head: str | None) -> Cursor:
-        """Begin to read all of the table up to *head*, for the lane's floor is lower now."""
-        return self._backfill.begin(now, self.wall(now), None, head)
+    def begin_backfill(self, now: float) -> Cursor:
+        """Begin to read all that the tail has passed, for the lane's floor is lower now, and return what to write."""
+        return self._backfill.begin(now, self.wall(now), None, self.tail.position)
 
     def next(self, now: float) -> Stretch | None:
         """Return what is to be read now: of the tail, and of something else, by turns."""
