@@ -21,10 +21,16 @@ from sigra_forward._names import type_name
 from sigra_forward._outcome import State
 from sigra_forward.errors import ConfigurationError, SigraForwardError
 from sigra_forward.operations import backfill, excuse, reconcile, replay, safe_to_purge_before, status
+from sigra_forward.operations._access import Access
 from sigra_forward.relay import Relay
 
 DONE, DIFFERENT, MISTAKEN, FAILED = 0, 1, 2, 3
 """Exit codes: it is done; there are differences, or there is none such; the command is wrong; a port failed."""
+
+_SUMMARY = (
+    *("wanted", "orphans", "completed", "retryable", "cancelled", "discarded", "owed"),
+    *("unreadable", "made_due", "moved", "is_balanced"),
+)
 
 Command: TypeAlias = Callable[[AuditForward, Namespace], int]
 
@@ -98,9 +104,7 @@ def _reconcile(host: AuditForward, options: Namespace) -> int:
     for difference in found:
         line = attrs.asdict(difference)
         _tell(options, line, " ".join(_text(value) for value in line.values() if value is not None))
-    names = ("wanted", "orphans", "completed", "retryable", "cancelled", "discarded", "owed")
-    names = (*names, "unreadable", "made_due", "moved", "is_balanced")
-    summary = {name: getattr(found, name) for name in names}
+    summary = {name: getattr(found, name) for name in _SUMMARY}
     left = f"{found.wanted} wanted + {found.orphans} orphans"
     states = f"{found.completed} completed + {found.retryable} retryable + {found.cancelled} cancelled"
     right = f"{states} + {found.discarded} discarded + {found.owed} owed"
@@ -110,9 +114,10 @@ def _reconcile(host: AuditForward, options: Namespace) -> int:
 
 
 def _replay(host: AuditForward, options: Namespace) -> int:
-    as_of = options.as_of or host.bridge.call(lambda _: host.ledger and host.ledger.now(), None, None)
-    if as_of is not None:
-        _say(f"as of {as_of.isoformat()}: if this is killed, finish it with --as-of {as_of.isoformat()}", DONE)
+    access = Access(host)
+    as_of = options.as_of or access.ask(access.ledger.now)
+    if not options.dry_run:
+        _say(f"if this is killed, finish it with --as-of {as_of.isoformat()}", DONE)
     done = replay(
         host,
         options.forwarder,
@@ -238,23 +243,17 @@ def _app(spelled: str) -> AuditForward:
     if not (module_name and colon and path):
         msg = "say module:attr, as in shop.audit:audit_forward"
         raise ConfigurationError(msg)
-    if not sys.path or sys.path[0] not in {"", os.getcwd()}:
-        sys.path.insert(0, os.getcwd())
     try:
         found: Any = import_module(module_name)
-    except ImportError as exc:
-        msg = f"importing {module_name!r} failed: {exc}"
-        raise ConfigurationError(msg) from exc
+        for name in path.split("."):
+            found = getattr(found, name)
+        if callable(found) and not isinstance(found, AuditForward):
+            found = found()
+    except (ImportError, AttributeError, SigraForwardError) as exc:  # they name modules, attributes and options
+        raise ConfigurationError(str(exc)) from exc
     except Exception as exc:
-        msg = f"importing {module_name!r} raised {type_name(exc)}: `python -c 'import {module_name}'` shows where"
+        msg = f"it raised {type_name(exc)}: `python -c 'import {module_name}'` may show where"
         raise ConfigurationError(msg) from exc
-    for name in path.split("."):
-        if not hasattr(found, name):
-            msg = f"{module_name!r} has no {path!r}"
-            raise ConfigurationError(msg)
-        found = getattr(found, name)
-    if callable(found) and not isinstance(found, AuditForward):
-        found = found()
     if not isinstance(found, AuditForward):
         msg = f"{path!r} is a {type_name(found)}: it must be an AuditForward, or a function that returns one"
         raise ConfigurationError(msg)

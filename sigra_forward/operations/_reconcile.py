@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from sigra_forward._attempt import own_words
-from sigra_forward._ledger import SAME_INSTANT, Receipt
+from sigra_forward._ledger import SAME_INSTANT, Cursor, Receipt
 from sigra_forward._outcome import State
 from sigra_forward.errors import UnreadableRowError
 from sigra_forward.operations._access import PAGE, Access, check_moments, wants
+from sigra_forward.relay._readings import TAIL
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -125,12 +126,21 @@ class Reconciliation:
         return bool(self.owed or self.orphans) or not self.is_balanced
 
     def _found(self) -> Iterator[Difference]:
-        ask = self._access.ask
-        began, head = ask(self._access.ledger.now), ask(self._access.table.head)
+        ask, ledger = self._access.ask, self._access.ledger
+        began, cursors = ask(ledger.now), ask(ledger.cursors, self._lane.number)
+        stretches = self._stretches(cursors.get(TAIL), ask(self._access.table.head))
         yield from self._read_receipts(began)
-        if head is not None:
-            yield from self._read_rows(began, head)
+        for after, until, make_due in stretches:
+            yield from self._read_rows(began, after, until, make_due=make_due)
         self.is_finished = True
+
+    def _stretches(self, tail: Cursor | None, head: str | None) -> list[tuple[str | None, str, bool]]:
+        """Return the stretches to read, each with whether to make due what is owed: the tail pays what is before it."""
+        if tail is None or not self._make_due:
+            stretches = [(None, head, self._make_due)]
+        else:
+            stretches = [(None, tail.position, True), (tail.position, head, False)]
+        return [(after, until, make_due) for after, until, make_due in stretches if until is not None]
 
     # The ledger, in the order of ids, against the table.
 
@@ -181,12 +191,12 @@ class Reconciliation:
 
     # The table, in the order of its positions, against the ledger.
 
-    def _read_rows(self, began: datetime, head: str) -> Iterator[Difference]:
-        ask, table, route, after = self._access.ask, self._access.table, self._route, None
+    def _read_rows(self, began: datetime, after: str | None, until: str, *, make_due: bool) -> Iterator[Difference]:
+        ask, table, route = self._access.ask, self._access.table, self._route
         is_whole = route.where is not None
-        while page := ask(table.scan, after, self._page, until=head, actions=route.actions, whole=is_whole):
+        while page := ask(table.scan, after, self._page, until=until, actions=route.actions, whole=is_whole):
             after = page[-1].position
-            yield from self._doubted(self._without_receipt(page, began), began)
+            yield from self._doubted(self._without_receipt(page, began), began, make_due=make_due)
 
     def _without_receipt(self, page: Sequence[Found], began: datetime) -> list[Found]:
         """Count those rows of *page* that have a receipt, and return the others, each of which seems to be owed."""
@@ -212,7 +222,7 @@ class Reconciliation:
             self._see(receipt, began)
         return is_paid
 
-    def _doubted(self, rows: Sequence[Found], began: datetime) -> Iterator[Difference]:
+    def _doubted(self, rows: Sequence[Found], began: datetime, *, make_due: bool) -> Iterator[Difference]:
         """Read *rows* and their receipts once more, and name what is still owed."""
         if not rows:
             return
@@ -234,7 +244,7 @@ class Reconciliation:
             else:
                 due.append(again)
                 differences.append(Difference(DifferenceKind.OWED, again.id, again.occurred_at))
-        if due and self._make_due:
+        if due and make_due:
             now = ask(ledger.now)
             receipts = [
                 Receipt(event.id, event.occurred_at, State.RETRYABLE, now, now, attempt=0, due_at=now) for event in due
@@ -288,7 +298,8 @@ def reconcile(
         forwarder: The name of one of them.
         since: Events before this aware moment are left out; by default those below the lane's floor.
         until: Events from this aware moment on are left out; by default none are.
-        make_due: Make what is owed and can be read due now: a relay at work then sends it next, whatever else it reads.
+        make_due: Make what is owed and can be read due now, where a relay has passed it already: it is sent next, and
+            waits for no sweep. What is behind the relay's position is what it reads next anyway.
 
     Raises:
         ConfigurationError: There is no ledger, no forwarder of that name, or a moment has no time zone.

@@ -391,9 +391,10 @@ class SQLLedger:
         return self._change(self._replay, lane, receipts, delay)
 
     def _replay(self, connection: Connection, lane: int, receipts: Sequence[Receipt], delay: float) -> int:
+        ((moment,),) = connection.rows(f"SELECT {self._words.now}")
         statement = self._sql(
             f"UPDATE {{receipts}} SET generation = generation + 1, state = {RETRYABLE}, attempt = 0, "
-            f"first_at = {{now}}, last_at = {{now}}, due_at = {{now}} + :delay, "
+            f"first_at = :moment, last_at = :moment, due_at = :due_at, "
             f"reason = NULL, detail = NULL, ack = NULL, excuse = NULL "
             f"WHERE lane = :lane AND audit_event_id = :audit_event_id "
             f"AND generation = :generation AND state = :state"
@@ -405,7 +406,8 @@ class SQLLedger:
                 audit_event_id=receipt.audit_event_id,
                 generation=receipt.generation,
                 state=STATES[receipt.state],
-                delay=int(delay * 1e6),
+                moment=moment,
+                due_at=moment + int(delay * 1e6),
             )
             for receipt in sorted(receipts, key=_by_id)  # in one order, so that none deadlocks
         )

@@ -290,6 +290,112 @@ class LedgerContract:
         cancelled = ask(ledger.page, lane, "", 100, [State.CANCELLED])
         assert ids[1::2] == [receipt.audit_event_id for receipt in cancelled]
 
+    # What an operator does.
+
+    def test_what_is_replayed_begins_anew(self, ledger: Any, lane: int) -> None:
+        """It is due at once in the next generation, whatever it was, with nothing left of what was said of it."""
+        states = list(State)
+        told = {
+            "reason": "why",
+            "detail": "words",
+            "ack": Ack("ref"),
+            "attempt": 7,
+            "excuse": "agreed",
+            "generation": 2,
+        }
+        receipts = [_receipt(state.value, state, **told) for state in states]
+        ask(ledger.record, lane, receipts)
+        before = ask(ledger.now)
+
+        count = ask(ledger.replay, lane, receipts)
+
+        found = ask(ledger.receipts, lane, [state.value for state in states])
+        after = ask(ledger.now)
+        moments = {moment for each in found.values() for moment in (each.first_at, each.last_at, each.due_at)}
+        assert (len(states), True) == (count, before <= min(moments) <= max(moments) <= after)
+        for state in states:
+            each = found[state.value]
+            times = {"first_at": each.last_at, "last_at": each.last_at, "due_at": each.last_at}
+            assert each == _receipt(state.value, State.RETRYABLE, attempt=0, generation=3, **times)
+        assert len(states) == len(ask(ledger.due, lane, 10))
+
+    def test_nothing_is_replayed_twice(self, ledger: Any, lane: int) -> None:
+        """Only what still stands as it was given: a replay that is run again raises what the first one had not."""
+        receipts = [_receipt(name, State.RETRYABLE if name == "3" else State.DISCARDED) for name in "123"]
+        ask(ledger.record, lane, receipts)
+        first = ask(ledger.replay, lane, [receipts[0], receipts[2]])
+
+        assert (2, 1, 0) == (first, ask(ledger.replay, lane, receipts), ask(ledger.replay, lane, receipts))
+        assert [2, 2, 2] == [each.generation for each in ask(ledger.receipts, lane, ["1", "2", "3"]).values()]
+
+    def test_what_has_moved_on_is_not_replayed(self, ledger: Any, lane: int) -> None:
+        """In its generation the state counts too; what is not there, or is another lane's, is let be."""
+        other = ask(ledger.lane, "audit_events", "archive", MOMENT).number
+        given = _receipt("1", State.RETRYABLE)
+        ask(ledger.record, lane, [given])
+        ask(ledger.record, other, [given])
+        ask(ledger.record, lane, [_receipt("1", State.COMPLETED)])
+
+        assert 0 == ask(ledger.replay, lane, [given, _receipt("2", State.RETRYABLE)])
+        assert given == ask(ledger.receipts, other, ["1"])["1"]
+
+    def test_what_is_replayed_may_be_due_later(self, ledger: Any, lane: int) -> None:
+        """By so many seconds of the ledger's clock."""
+        receipt = _receipt("1", State.CANCELLED)
+        ask(ledger.record, lane, [receipt])
+
+        ask(ledger.replay, lane, [receipt], 90.5)
+
+        replayed = ask(ledger.receipts, lane, ["1"])["1"]
+        assert timedelta(seconds=90.5) == replayed.due_at - replayed.last_at
+        assert [] == list(ask(ledger.due, lane, 10))
+
+    @pytest.mark.parametrize("state", list(State))
+    def test_dead_letters_are_excused(self, ledger: Any, lane: int, state: State) -> None:
+        """Nothing else is; whoever asks is told whether there was one."""
+        receipt = _receipt("1", state, reason="why")
+        ask(ledger.record, lane, [receipt])
+
+        is_dead = state in {State.CANCELLED, State.DISCARDED}
+        assert is_dead is ask(ledger.excuse, lane, "1", "agreed: 'ü'")
+        assert (evolve(receipt, excuse="agreed: 'ü'") if is_dead else receipt) == ask(ledger.receipts, lane, ["1"])["1"]
+        assert False is ask(ledger.excuse, lane, "2", "agreed")
+
+    def test_an_excuse_may_be_said_again(self, ledger: Any, lane: int) -> None:
+        """In the same words or in others."""
+        ask(ledger.record, lane, [_receipt("1", State.CANCELLED)])
+
+        assert [True] * 3 == [ask(ledger.excuse, lane, "1", why) for why in ("agreed", "agreed", "and again")]
+        assert "and again" == ask(ledger.receipts, lane, ["1"])["1"].excuse
+
+    def test_the_earliest_that_is_unpaid(self, ledger: Any, lane: int) -> None:
+        """Of what is to be tried again, and of dead letters without an excuse; what is completed needs nothing."""
+        moments = [MOMENT + number * SECOND for number in range(5)]
+        states = [State.COMPLETED, State.CANCELLED, State.DISCARDED, State.RETRYABLE]
+        nothing = ask(ledger.earliest_unpaid, lane)
+        found = []
+        for number in (3, 2, 1, 0):
+            ask(ledger.record, lane, [_receipt(str(number), states[number], occurred_at=moments[number])])
+            found.append(ask(ledger.earliest_unpaid, lane))
+        for name in "12":
+            ask(ledger.excuse, lane, name, "agreed")
+            found.append(ask(ledger.earliest_unpaid, lane))
+
+        assert nothing is None
+        assert [moments[number] for number in (3, 2, 1, 1, 2, 3)] == found
+
+    def test_a_floor_is_lowered_and_never_raised(self, ledger: Any, other_ledger: Any) -> None:
+        """A cursor is written with it; where the floor is not higher nothing is done."""
+        lane, other = _lane(ledger), ask(ledger.lane, "audit_events", "archive", MOMENT)
+        cursors = [Cursor("backfill", None, str(number), MOMENT) for number in range(3)]
+        floors = [MOMENT - SECOND, MOMENT - SECOND, MOMENT]
+
+        lowered = [ask(ledger.lower, lane.number, *each) for each in zip(floors, cursors, strict=True)]
+
+        assert [True, False, False] == lowered
+        assert [evolve(lane, floor=MOMENT - SECOND), other] == ask(other_ledger.lanes)
+        assert {"backfill": cursors[0]} == ask(ledger.cursors, lane.number)
+
     # Leases.
 
     def test_one_holds_a_lane(self, ledger: Any, other_ledger: Any, lane: int) -> None:
