@@ -136,6 +136,7 @@ class Reconciliation:
 
     def _stretches(self, tail: Cursor | None, head: str | None) -> list[tuple[str | None, str, bool]]:
         """Return the stretches to read, each with whether to make due what is owed: the tail pays what is before it."""
+        stretches: list[tuple[str | None, str | None, bool]]
         if tail is None or not self._make_due:
             stretches = [(None, head, self._make_due)]
         else:

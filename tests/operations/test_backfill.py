@@ -60,17 +60,16 @@ def test_a_relay_that_comes_later_pays_it(world: Any) -> None:
 def test_it_goes_on_where_a_relay_died(world: Any) -> None:
     """Nothing is sent twice, and nothing is left out."""
     grown(world)
-    world.worker.let_go()
-    world.worker = world.another(page=20, rate=20)
-    world.run(0)
+    world.take_over(page=20, rate=20)
     backfill(world.operated, "siem", SINCE)
     world.run(7)
     sent = len(world.sink.ids)
     position = status(world.operated)[0].backfill.position
     world.clock.advance(3600)
+    world.options = {}
     world.worker = world.another("second")
 
-    world.run(0)
+    world.run(10)
 
     assert (True, True) == (1 < sent < 151, position is not None)
     assert ["new 0", *OLD[100:]] == world.sink.ids
@@ -79,9 +78,7 @@ def test_it_goes_on_where_a_relay_died(world: Any) -> None:
 def test_what_is_new_goes_out_meanwhile(world: Any) -> None:
     """The tail and the backfill take turns."""
     grown(world)
-    world.worker.let_go()
-    world.worker = world.another(page=10, rate=10, pace=Pace(poll=1))
-    world.run(0)
+    world.take_over(page=10, rate=10, pace=Pace(poll=1))
     backfill(world.operated, "siem", SINCE)
     world.run(5)
     world.commit("new 1")
@@ -102,9 +99,7 @@ def test_a_floor_is_never_raised(world: Any) -> None:
 def test_one_may_follow_another_before_it_is_finished(world: Any) -> None:
     """The floor of the last one counts, and all of the table is read for it."""
     grown(world)
-    world.worker.let_go()
-    world.worker = world.another(page=20, rate=20)
-    world.run(0)
+    world.take_over(page=20, rate=20)
     backfill(world.operated, "siem", BEGIN - YEAR + timedelta(days=200))
     world.run(3)
     backfill(world.operated, "siem", SINCE)

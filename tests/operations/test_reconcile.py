@@ -342,7 +342,7 @@ def test_where_no_relay_ever_was_all_that_is_owed_is_made_due(tmp_path: Path) ->
 def test_another_event_under_a_reused_id_is_made_due(world: Any) -> None:
     """In the next generation."""
     world.commit("1")
-    world.run(1)
+    world.run(2)
     (event,) = world.commit("1")
 
     reconcile(world.operated, "siem", make_due=True).finish()

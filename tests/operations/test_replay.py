@@ -70,7 +70,7 @@ def test_what_is_chosen_is_made_due(settled: Any, expected: list[str], options: 
 
 def test_it_is_sent_again_under_the_same_key(settled: Any) -> None:
     """In the next generation, at once, in batches as what is new."""
-    settled.run(0)
+    settled.take_over()
     settled.sink.calls.clear()
 
     done = replay(settled.operated, "siem", states=[State.COMPLETED, State.DISCARDED])
@@ -84,9 +84,8 @@ def test_it_is_sent_again_under_the_same_key(settled: Any) -> None:
 
 def test_it_is_begun_anew_in_what_it_is_charged(settled: Any) -> None:
     """Attempts, and the time that a dead letter takes, are counted from the replay on."""
-    settled.run(0)
+    settled.take_over()
     settled.sink.rule = lambda event: ValueError() if event.id == "discarded 0" else None
-    settled.worker._policy = settled.policy
     replay(settled.operated, "siem", ids=["discarded 0", "discarded 1"])
 
     settled.run(10)
@@ -100,8 +99,7 @@ def test_a_replay_that_was_killed_is_finished(world: Any, monkeypatch: pytest.Mo
     names = [str(number) for number in range(10)]
     world.commit(*names)
     world.run(0)
-    world.ledger.replay(1, world.ledger.page(1, "", 100))
-    world.settle(State.COMPLETED, *names)
+    world.clock.advance(1)
     monkeypatch.setattr("sigra_forward.operations._replay.PAGE", 2)
     raise_some, calls = world.ledger.replay, iter(range(100))
 
@@ -121,10 +119,9 @@ def test_a_replay_that_was_killed_is_finished(world: Any, monkeypatch: pytest.Mo
 
     done = replay(world.operated, "siem", states=[State.COMPLETED], as_of=as_of)
 
-    first = generations[-1]
-    assert [first + 1] * 4 + [first] * 6 == generations
+    assert [2] * 4 + [1] * 6 == generations
     assert Replayed(count=6, skipped=0, as_of=as_of, dry_run=False) == done
-    assert [first + 1] * 10 == [each.generation for each in world.ledger.page(1, "", 100)]
+    assert [2] * 10 == [each.generation for each in world.ledger.page(1, "", 100)]
 
 
 def test_a_second_replay_is_one_of_its_own(settled: Any) -> None:
@@ -198,9 +195,7 @@ class TestTheRate:
         names = [f"{number:04}" for number in range(1000)]
         world.commit(*names)
         world.settle(State.DISCARDED, *names)
-        world.worker.let_go()
-        world.worker = world.another(page=100)
-        world.run(0)
+        world.take_over(page=100)
         replay(world.operated, "siem")
         world.sink.ids.clear()
         world.commit("new")
@@ -236,7 +231,7 @@ class TestMistakes:
 
     def test_a_name_that_is_none(self, world: Any) -> None:
         """It says which there are."""
-        with pytest.raises(ConfigurationError, match="those of the AuditForward are: siem$"):
+        with pytest.raises(ConfigurationError, match=r"those of the AuditForward are: siem$"):
             replay(world.operated, "nobody")
 
 
