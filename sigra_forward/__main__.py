@@ -255,7 +255,8 @@ def _app(spelled: str) -> AuditForward:
         msg = f"it raised {type_name(exc)}: `python -c 'import {module_name}'` may show where"
         raise ConfigurationError(msg) from exc
     if not isinstance(found, AuditForward):
-        msg = f"{path!r} gives an object of type {type_name(found)}: it must be an AuditForward, or a function that returns one"
+        kind = type_name(found)
+        msg = f"{path!r} gives an object of type {kind}: it must be an AuditForward, or a function that returns one"
         raise ConfigurationError(msg)
     return found
 

@@ -25,11 +25,14 @@ APP = """
     from sigra_forward.sinks import JSONLForwarder
     from sigra_forward.stores import SQLiteAuditRepository, SQLiteLedger
 
-    class Picky(JSONLForwarder):
+    class Picky:
+        def __init__(self, path):
+            self.forward_to = JSONLForwarder(path).forward
+
         def forward(self, event):
             if event.action == "bad" and not os.path.exists("mended"):
                 raise SchemaMismatchError("no such action")
-            return super().forward(event)
+            return self.forward_to(event)
 
     ledger = SQLiteLedger("ledger.db")
     ledger.create()
