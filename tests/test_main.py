@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -200,6 +202,27 @@ def test_a_backfill_is_begun(app: App) -> None:
     assert ([{"lowered": True}], [{"lowered": False}]) == (app.told(*arguments), app.told(*arguments))
     app.run("relay", "--once")
     assert ([], ["old"]) == (before, app.sent())
+
+
+def test_the_page_of_the_docs_is_true(app: App) -> None:
+    """Its module works, and each of its commands ends as its table of exit codes has it."""
+    page = (Path(__file__).parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+    (module,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (block,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    (app.folder / "shop.py").write_text(module)
+    commands = [shlex.split(line)[3:] for line in block.splitlines()]
+    app.commit("1")
+
+    told = []
+    for name, *options in commands:
+        once = ["--once"] if name == "relay" else []
+        options = options[: options.index("--app")] + options[options.index("--app") + 2 :]
+        code, _, err = app.run(name, *options, *once)
+        told.append((name, code, err.partition(" ")[0]))
+
+    names = ["relay", "status", "reconcile", "replay", "replay", "excuse", "backfill", "safe-to-purge-before"]
+    codes = [0, 0, 0, 0, 0, 1, 0, 0]
+    assert list(zip(names, codes, ["", "", "", "", "if", "", "", ""], strict=True)) == told
 
 
 # In this process: what is printed for people, and what is wrong with a command.

@@ -41,6 +41,17 @@ from sigra_forward import (
     signals,
     telemetry,
 )
+from sigra_forward.operations import (
+    DifferenceKind,
+    LaneStatus,
+    Replayed,
+    backfill,
+    excuse,
+    reconcile,
+    replay,
+    safe_to_purge_before,
+    status,
+)
 from sigra_forward.ports import AsyncAuditRepository, AuditSource, Ledger
 from sigra_forward.queues import InProcessQueue
 from sigra_forward.sinks import JSONLForwarder, NoopForwarder
@@ -148,6 +159,19 @@ async def calls(event: AuditEvent, host: AuditForward) -> None:
     with host as same:
         assert_type(same, AuditForward)
     signals.audit_log.send(None, event=event)
+
+
+def operations(audit_forward: AuditForward) -> None:
+    """What an operator does."""
+    moment = datetime.now(timezone.utc)
+    assert_type(status(audit_forward), tuple[LaneStatus, ...])
+    reconciliation = reconcile(audit_forward, "siem", moment, until=moment, make_due=True)
+    assert_type([difference.kind for difference in reconciliation], list[DifferenceKind])
+    assert_type(reconcile(audit_forward, "siem").finish().is_balanced, bool)
+    assert_type(replay(audit_forward, "siem", states=[State.DISCARDED], actions=("auth.*",), rate=5), Replayed)
+    assert_type(excuse(audit_forward, "siem", "42", "agreed"), bool)
+    assert_type(backfill(audit_forward, "siem", moment), bool)
+    assert_type(safe_to_purge_before(audit_forward), datetime | None)
 
 
 class MyModel(DeclarativeBase):
