@@ -17,7 +17,7 @@ test: test-core test-services
 
 test-core: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m "not services" $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -m "not services" -n 2 $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

@@ -10,18 +10,28 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from sigra_forward._awaitables import close_if_awaitable
-from sigra_forward._books import LEFT_TO_RELAY, Books, books_of, standing
 from sigra_forward._event import AuditEvent, is_event
 from sigra_forward._job_args import JobArgs, instant_in, reference_in
 from sigra_forward._log import log_error
 from sigra_forward._names import bounded, type_name
-from sigra_forward._outcome import COMPLETED, DISCARDED, Ack, CancelReason, Fault, Outcome, Result, Settlement
+from sigra_forward._outcome import (
+    COMPLETED,
+    DISCARDED,
+    LEFT_TO_RELAY,
+    Ack,
+    CancelReason,
+    Fault,
+    Outcome,
+    Result,
+    Settlement,
+)
 from sigra_forward._route import Dispatch, Route
 from sigra_forward._settle import DEFAULT_POLICY, RetryPolicy, attempt_number, seconds, settle
 from sigra_forward.errors import ConfigurationError, SchemaMismatchError, SigraForwardError, SinkError
 from sigra_forward.telemetry import Delivered, Discarded, Failed, emit
 
 if TYPE_CHECKING:
+    from sigra_forward._books import Books
     from sigra_forward._ledger import Look
     from sigra_forward._steps import Steps
     from sigra_forward.ports import AnyForwarder, Telemetry
@@ -130,7 +140,10 @@ class Attempt:
             msg = "perform(policy=...) must be a RetryPolicy"
             raise ConfigurationError(msg)
         self.policy = policy
-        self.books = books_of(ledger, forwarders)
+        if ledger is not None:
+            from sigra_forward._books import opened
+
+            self.books = opened(ledger, forwarders)
         try:
             if issubclass(type(args), JobArgs):
                 self.forwarder, self.audit_event_id = args.forwarder, args.audit_event_id
@@ -186,7 +199,7 @@ class Attempt:
         if self.books is not None:
             event: Any = self.event
             self.look = yield from self.books.look(self.forwarder, event)
-            ended = standing(self.look, event)
+            ended = self.books.standing(self.look, event)
             if ended is not None:
                 return ended
         route: Any = self.route

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from blinker import ANY
 
 from sigra_forward._attempt import Attempt
-from sigra_forward._books import USED, Books
 from sigra_forward._bridge import Bridge, limited
 from sigra_forward._clock import SYSTEM_CLOCK, Clock
 from sigra_forward._dispatch import Breaker, Dispatched, adispatch, dispatch
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from sigra_forward._books import Books
     from sigra_forward._event import AuditEvent
     from sigra_forward._job_args import JobArgs
     from sigra_forward._outcome import Result
@@ -81,7 +81,7 @@ class AuditForward:
             msg = "AuditForward(policy=...) must be a RetryPolicy"
             raise ConfigurationError(msg)
         if ledger is not None:
-            _require_methods("ledger", ledger, "now", "lanes", *USED)
+            _require_methods("ledger", ledger, "now", "lane", "lanes", "look", "record", "block")
         self.repository = repository
         self.source: str | None = _source(repository)
         self.routes: Mapping[str, Route] = MappingProxyType(_routes(forwarders, has_queue=queue is not None))
@@ -177,6 +177,7 @@ class AuditForward:
         return self.routes[forwarder].since or self._began
 
     def _open_books(self, ledger: AnyLedger) -> None:
+        from sigra_forward._books import Books
         from sigra_forward._watch import Watch
 
         self.books = Books(ledger, self.floor_of)

@@ -21,11 +21,9 @@ PROBE_INTERVAL = 30.0
 
 BREAKER_OPEN = "breaker_open"
 
+
 USED = ("lane", "look", "record", "block")
 """What perform and dispatch ask of a ledger."""
-
-LEFT_TO_RELAY = Settlement(State.RETRYABLE)
-"""With a ledger the relay owns each retry, and the queue ends the job."""
 
 _DUPLICATES = {state: Settlement(state) for state in State if state is not State.RETRYABLE}
 
@@ -59,6 +57,18 @@ class Books:
         look: Look = yield self._look, (lane.number, event.id), None
         return look
 
+    @staticmethod
+    def standing(look: Look, event: AuditEvent) -> Result | None:
+        """Return what keeps *event* from being sent: that it is settled already, or that the lane's breaker is open."""
+        receipt = look.receipt
+        if receipt is not None and receipt.is_of(event.id, event.occurred_at) and receipt.state is not State.RETRYABLE:
+            settlement = _DUPLICATES[receipt.state]
+            return Result(Outcome.OK, receipt.reason, duplicate=True, ack=receipt.ack, settlement=settlement)
+        if look.is_blocked:
+            detail = "nothing was sent: the sink has failed, and the relay asks it again before anybody else does"
+            return Result(Outcome.ERROR, BREAKER_OPEN, detail)
+        return None
+
     def keep(
         self, forwarder: str, event: AuditEvent, result: Result, look: Look | None, policy: RetryPolicy
     ) -> Steps[None]:
@@ -89,14 +99,14 @@ class Books:
         return self._ledger.record(*arguments)
 
 
-def books_of(ledger: Any, forwarders: Mapping[str, object]) -> Books | None:
+def opened(ledger: Any, forwarders: Mapping[str, object]) -> Books:
     """
-    Return the books of *ledger*, if there is one: a lane that is new begins with its route's ``since``, or now.
+    Return the books of *ledger*: a lane that is new begins with its route's ``since``, or now.
 
     Raises:
         ConfigurationError: It is no ledger.
     """
-    if ledger is None or isinstance(ledger, Books):
+    if isinstance(ledger, Books):
         return ledger
     if not all(callable(getattr(ledger, name, None)) for name in USED):
         msg = f"perform(ledger=...) is a {type_name(ledger)}: pass an object with {', '.join(USED)}, see ports.Ledger"
@@ -107,18 +117,6 @@ def books_of(ledger: Any, forwarders: Mapping[str, object]) -> Books | None:
         return since or datetime.now(timezone.utc)
 
     return Books(ledger, floor_of)
-
-
-def standing(look: Look, event: AuditEvent) -> Result | None:
-    """Return what keeps *event* from being sent: that it is settled already, or that the lane's breaker is open."""
-    receipt = look.receipt
-    if receipt is not None and receipt.is_of(event.id, event.occurred_at) and receipt.state is not State.RETRYABLE:
-        settlement = _DUPLICATES[receipt.state]
-        return Result(Outcome.OK, receipt.reason, duplicate=True, ack=receipt.ack, settlement=settlement)
-    if look.is_blocked:
-        detail = "nothing was sent: the sink has failed, and the relay asks it again before anybody else does"
-        return Result(Outcome.ERROR, BREAKER_OPEN, detail)
-    return None
 
 
 def receipt_of(event: AuditEvent, result: Result, look: Look | None, policy: RetryPolicy) -> Receipt | None:

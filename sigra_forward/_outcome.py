@@ -79,6 +79,8 @@ class Settlement:
 COMPLETED = Settlement(State.COMPLETED)
 CANCELLED = Settlement(State.CANCELLED)
 DISCARDED = Settlement(State.DISCARDED)
+LEFT_TO_RELAY = Settlement(State.RETRYABLE)
+"""With a ledger the relay owns each retry, and the queue ends the job."""
 
 
 @frozen

@@ -98,7 +98,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "policy": ({"policy": SECRET}, "AuditForward(policy=...) must be a RetryPolicy"),
     "ledger": (
         {"ledger": Secretive()},
-        "AuditForward(ledger=...) is a Secretive: pass an object with now() and lanes() and lane() and look() and ",
+        "AuditForward(ledger=...) is a Secretive: pass an object with now() and lane() and lanes() and look() and ",
     ),
     "forwarders_no_mapping": (
         {"forwarders": [SecretForwarder()]},

@@ -126,6 +126,14 @@ def test_the_core_is_loaded() -> None:
     assert "sigra_forward._perform" in loaded_by("import sigra_forward")
 
 
+def test_what_a_ledger_needs_loads_with_the_first_one() -> None:
+    """A process without a ledger pays nothing for it."""
+    ours = {"sigra_forward._books", "sigra_forward._ledger", "sigra_forward._watch", "sigra_forward.relay"}
+
+    assert set() == ours & loaded_by("import sigra_forward")
+    assert "sigra_forward.relay" in loaded_by("from sigra_forward import Relay")
+
+
 def test_the_test_kit_loads_on_first_use() -> None:
     """``sigra_forward.testing`` is loaded when it is first asked for, and not before."""
     asked = loaded_by("import sigra_forward; sigra_forward.testing")

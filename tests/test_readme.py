@@ -24,6 +24,20 @@ def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
     assert "session.create" == json.loads(run.stdout)["action"]
 
 
+@pytest.mark.parametrize("page", ["relay.md"])
+def test_the_example_of_a_page_runs_as_it_stands(page: str, tmp_path: Path) -> None:
+    """The first Python block of a page prints the event that it committed."""
+    path = ROOT / "docs" / page
+    if not path.exists():  # run against the wheel, the sources out of reach
+        return
+    example = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)[0]
+
+    run = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert ("", 0) == (run.stderr, run.returncode)
+    assert "session.create" == json.loads(run.stdout)["action"]
+
+
 def test_the_example_is_about_twenty_lines() -> None:
     """The example's body, its imports aside, is short enough to be read."""
     example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]

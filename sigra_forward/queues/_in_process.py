@@ -9,12 +9,11 @@ from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from sigra_forward._backoff import is_count
-from sigra_forward._books import LEFT_TO_RELAY
 from sigra_forward._clock import SYSTEM_CLOCK, Clock
 from sigra_forward._fork import forget_after_fork
 from sigra_forward._log import log_error, log_warning
 from sigra_forward._names import type_name
-from sigra_forward._outcome import Outcome, Result, State
+from sigra_forward._outcome import LEFT_TO_RELAY, Outcome, Result, State
 from sigra_forward._route import Dispatch
 from sigra_forward._settle import DEFAULT_POLICY, seconds, settle
 from sigra_forward._steps import run_steps

@@ -127,6 +127,8 @@ class LaneWorker:
         self._sender = Sender(self._route, host.bridge.call, self._hold, max_bytes=options.max_bytes)
         self._limiter = Limiter(options.rate, clock.monotonic())
         self._is_recovering = False
+        self.is_held_back = False
+        """There is more to do, and the rate alone keeps it back."""
         self._tally = Tally()
         self._put_off: dict[str, Receipt] = {}
         self._side: Later[None] | None = None
@@ -165,7 +167,8 @@ class LaneWorker:
         if self._lane is not None and self._lane.blocked_until is not None:
             return self._probe()
         allowed = self._limiter.allowed(now, self._options.page)
-        if not allowed:
+        self.is_held_back = not allowed
+        if self.is_held_back:
             return self._limiter.next_in()
         if self._is_dues_turn and self._pay_due(now, allowed):
             self._is_dues_turn = False  # however much is due, what is new has its share
@@ -183,9 +186,9 @@ class LaneWorker:
 
     def let_go(self) -> None:
         """Let another relay have the lane, where that can be said."""
-        lease, self._lease = self._lease, None
-        if lease is not None:
+        if self._lease is not None:
             self._keep_unkept()
+            lease, self._lease = self._lease, None
             self._ask(self._ledger.release, lease)
 
     def doubt(self) -> None:
@@ -231,15 +234,15 @@ class LaneWorker:
         self._hold_until(lease, began)
 
     def _look(self, now: float) -> None:
-        """Look once in a while whether somebody has opened the breaker, and keep the lease."""
+        """Keep the lease, and look once in a while whether somebody has opened the breaker."""
+        if self._lease_ends - now < self._lease_length / 2:
+            self._renew()
         if now - self._looked_at < self._options.pace.poll:
             return
         self._looked_at = now
         self._see_lane()
         if self._options.pace.grace:
             self._readings.tail.see(now, self._ask(self._source.head))
-        if self._lease_ends - now < self._lease_length / 2:
-            self._renew()
 
     def _blocked_for(self, now: float) -> float:
         until = None if self._lane is None else self._lane.blocked_until
@@ -367,14 +370,7 @@ class LaneWorker:
 
     def _probe(self) -> float:
         """See whether the sink is up: by the oldest event that is unpaid, and by one that is drawn anew each time."""
-        lane: Any = self._lane
-        stretch = Stretch(TAIL, self._readings.tail.position)
-        events = list(self._pages.page(stretch, stretch.after, DRAWN_FROM).events)
-        befores: dict[str, Receipt] = {}
-        if len(events) < 2:
-            befores = {each.audit_event_id: each for each in self._ask(self._ledger.due, lane.number, DRAWN_FROM)}
-            found = self._ask(self._source.get_many, list(befores))
-            events = self._pages.sort(found.items()).events + events
+        events, befores = self._unpaid()
         if not events:
             self._block(None)
             return 0.0
@@ -395,6 +391,18 @@ class LaneWorker:
             self._tally.fail(said[-1])
             self._stop_where_it_must()
         return 0.0
+
+    def _unpaid(self) -> tuple[list[AuditEvent], dict[str, Receipt]]:
+        """Return some events that are unpaid, the oldest first, and the receipts of those that have one."""
+        lane: Any = self._lane
+        events: list[AuditEvent] = []
+        for stretch in self._readings.begun(self._clock.monotonic()):
+            events += self._pages.page(stretch, stretch.after, DRAWN_FROM).events
+            if len(events) >= 2:
+                return events, {}
+        due = {each.audit_event_id: each for each in self._ask(self._ledger.due, lane.number, DRAWN_FROM)}
+        found = self._ask(self._source.get_many, list(due))
+        return self._pages.sort(found.items()).events + events, due
 
     def _slow_down(self, *, is_recovering: bool) -> None:
         """Let the backlog of an outage out no faster than it shall, and nothing else."""

@@ -230,7 +230,7 @@ class Readings:
 
     def __init__(self, cursors: Mapping[str, Cursor], pace: Pace, head: str | None, now: float, wall: datetime) -> None:
         self._ahead = wall.timestamp() - now
-        self._hours = {name: cursor.position for name, cursor in cursors.items() if name.startswith("hour_")}
+        self._hours = {name: cursor for name, cursor in cursors.items() if name.startswith("hour_")}
         origin, tail = cursors.get(ORIGIN), cursors.get(TAIL)
         self._origin = head if origin is None else origin.position
         self.tail = _Tail(head if tail is None else tail.position, pace, head, now)
@@ -266,10 +266,8 @@ class Readings:
         tail = self.tail.position
         cursors, wall = [], self.wall(now)
         if self._hourly.is_due(now):
-            hour = f"hour_{int(wall.timestamp() // HOUR) % 24}"
-            cursors.append(self._hourly.begin(now, wall, self._hours.get(hour, self._origin), tail))
-            cursors.append(Cursor(hour, tail, None, wall))
-            self._hours[hour] = tail
+            cursors.append(self._hourly.begin(now, wall, self._a_day_ago(wall), tail))
+            cursors += self._note_hour(wall, tail)
         if self._daily.is_due(now):
             cursors += [self._daily.swept] if self._daily.swept else []
             cursors.append(self._daily.begin(now, wall, None, tail))
@@ -278,6 +276,32 @@ class Readings:
     def begin_backfill(self, now: float) -> Cursor:
         """Begin to read all that the tail has passed, for the lane's floor is lower now, and return what to write."""
         return self._backfill.begin(now, self.wall(now), None, self.tail.position)
+
+    def _a_day_ago(self, wall: datetime) -> str | None:
+        """Return where the tail stood a day ago, or a little more; ``None``: with the first row."""
+        hour = int(wall.timestamp() // HOUR)
+        for name in (f"hour_{hour % 24}", f"hour_{(hour + 1) % 24}"):
+            noted = self._hours.get(name)
+            if noted is not None and not _is_of_hour(noted, hour):
+                return noted.position
+        return self._origin
+
+    def _note_hour(self, wall: datetime, tail: str | None) -> list[Cursor]:
+        """Note where the tail stands, once an hour, and return what to write down."""
+        hour = int(wall.timestamp() // HOUR)
+        name = f"hour_{hour % 24}"
+        noted = self._hours.get(name)
+        if noted is not None and _is_of_hour(noted, hour):
+            return []
+        self._hours[name] = cursor = Cursor(name, tail, None, wall)
+        return [cursor]
+
+    def begun(self, now: float) -> Iterator[Stretch]:
+        """Yield what is there to read, the tail first, without a word on whose turn it is."""
+        yield Stretch(TAIL, self.tail.position)
+        for reading in self._all():
+            if reading is not self.tail and (stretch := reading.stretch(now)) is not None:
+                yield stretch
 
     def next(self, now: float) -> Stretch | None:
         """Return what is to be read now: of the tail, and of something else, by turns."""
@@ -315,3 +339,7 @@ class Readings:
         yield self._hourly
         yield self._daily
         yield self._backfill
+
+
+def _is_of_hour(noted: Cursor, hour: int) -> bool:
+    return noted.moved_at is not None and int(noted.moved_at.timestamp() // HOUR) == hour

@@ -171,7 +171,7 @@ class Relay:
 
     def run_once(self) -> None:
         """
-        Do what there is to do now, lane by lane, and return.
+        Do what there is to do now, lane by lane, and return. What another relay works is left to it.
 
         Raises:
             Exception: The ledger or the audit table could not be asked.
@@ -179,8 +179,8 @@ class Relay:
         for name in self._names:
             worker = self._worker(name)
             try:
-                while not worker.step():
-                    pass
+                while not (wait := worker.step()) or worker.is_held_back:
+                    self._pause(wait)
             finally:
                 worker.let_go()
 

@@ -591,3 +591,62 @@ def test_a_breaker_that_ends_with_nothing_owed_is_closed(world: World) -> None:
     world.run(60)
 
     assert (None, []) == (world.lane.blocked_until, world.sink.calls)
+
+
+def test_an_outage_while_what_was_there_before_goes_out(fresh: World) -> None:
+    """The probes draw from what the sweep has yet to read, and it goes on when the sink is back."""
+    names = ids(300)
+    fresh.commit(*names)
+    fresh.sink.rule = lambda _: SinkError("http_503")
+    fresh.run(600)
+    calls = fresh.sink.calls_since(1)
+    fresh.sink.rule = lambda _: None
+    fresh.run(60)
+
+    assert {1} == {len(batch) for batch in calls}
+    assert names == sorted(fresh.sink.ids)
+
+
+def test_the_lease_is_kept_though_there_is_little_to_look_at(tmp_path: Path) -> None:
+    """A poll that is longer than the lease costs nobody the lane."""
+    world = World(tmp_path, pace=Pace(poll=300), lease=60.0)
+    world.run(0)
+    for _ in range(20):
+        world.run(15)
+        assert world.ledger.acquire(1, "second", 60) is None
+
+
+def test_hourly_sweeps_that_come_more_often(tmp_path: Path) -> None:
+    """Each of them reads the last day, whatever they are told to be called."""
+    world = World(tmp_path, pace=Pace(poll=60, hourly=600, rereads=()))
+    world.run(0)
+    row = world.table.drawn(*world.made("late"))
+    world.commit("early")
+    world.run(7000)
+    world.table.show(row)
+
+    world.run(700)
+
+    assert ["early", "late"] == world.sink.ids
+
+
+def test_the_hourly_sweep_reads_a_day_and_no_more(tmp_path: Path) -> None:
+    """It begins where the tail stood a day ago."""
+    world = World(tmp_path, pace=Pace(poll=600, rereads=(), daily=10**9))
+    world.run(0)
+    for number in range(50):
+        world.commit(f"hour{number:02}")
+        world.run(3600)
+    began: list[Any] = []
+    scan = world.table.scan
+
+    def noted(after: Any, *rest: Any, **options: Any) -> Any:
+        began.append((after, options["until"]))
+        return scan(after, *rest, **options)
+
+    world.table.scan = noted  # type: ignore[method-assign]
+
+    world.run(3600)  # up to hour 51
+
+    (sweep,) = {after for after, until in began if until is not None}
+    assert 24 <= 51 - int(sweep) <= 25
