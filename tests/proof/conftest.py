@@ -40,28 +40,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def stage(url: str, tmp_path: Path) -> Iterator[Stage]:
+def open_folder() -> Iterator[Path]:
+    """Give a folder that every user may read and write, whoever runs the tests."""
+    with TemporaryDirectory(prefix="sigra-forward-") as folder:
+        Path(folder).chmod(0o777)  # root's servers run as another user
+        yield Path(folder)
+
+
+@pytest.fixture
+def ledger_folder(tmp_path: Path) -> Path:
+    """Give the folder of a SQLite ledger."""
+    return tmp_path
+
+
+@pytest.fixture
+def stage(url: str, tmp_path: Path, ledger_folder: Path) -> Iterator[Stage]:
     """Give a stage on the class's database."""
-    ledger = str(tmp_path / "ledger.db") if url.startswith("sqlite") else ""
+    ledger = str(ledger_folder / "ledger.db") if url.startswith("sqlite") else ""
     stage = Stage(Setting(url, ledger, 0), tmp_path)
     yield stage
     stage.close()
 
 
 @pytest.fixture
-def own_postgres() -> Iterator[OwnPostgreSQL]:
+def own_postgres(open_folder: Path) -> Iterator[OwnPostgreSQL]:
     """Give a PostgreSQL of the test's own, which has prepared transactions and may be restarted."""
-    with TemporaryDirectory(prefix="sigra-forward-") as folder:
-        Path(folder).chmod(0o777)  # root's server runs as another user
-        try:
-            server = OwnPostgreSQL(Path(folder), ["-c", "max_prepared_transactions=10"])
-        except FileNotFoundError as exc:
-            unavailable(f"a PostgreSQL of the test's own: there is no program {exc.filename}")
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+    try:
+        server = OwnPostgreSQL(open_folder, ["-c", "max_prepared_transactions=10"])
+    except FileNotFoundError as exc:
+        unavailable(f"a PostgreSQL of the test's own: there is no program {exc.filename}")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

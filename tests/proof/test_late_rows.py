@@ -136,28 +136,9 @@ class Transactions(Rows):
 
         assert ["hourly"] == stage.reading_of("idle")
 
-    def test_a_cached_sequence(self, stage: Stage, report: Report) -> None:
-        """A session that has drawn a stretch of numbers ahead writes behind one that drew later: the re-read has it."""
-        stage.setting = evolve(stage.setting, position="number")
-        with sequence(stage) as next_number, stage.engine.connect() as one, stage.engine.connect() as other:
-            first = row("first", next_number(one))
-            stage.commit(first)
-            stage.relay(**BY_REREAD)
-            stage.wait_for(1)
-            settle(stage, row("far ahead", next_number(other)), count=2)
-            stage.commit(row("behind", next_number(one)))
-            stage.wait_for(3)
-        report(delivered_by=stage.reading_of("behind"))
 
-        assert [AGAIN] == stage.reading_of("behind")
-
-
-class TestOnPostgreSQL(OnPostgreSQL, Transactions):
-    """PostgreSQL."""
-
-
-class TestOnMariaDB(OnMariaDB, Transactions):
-    """MariaDB, where a prepared transaction is called XA."""
+class Prepared:
+    """Where a transaction can be prepared, and committed by whoever comes later."""
 
     def test_a_transaction_that_is_prepared_and_committed_later(self, stage: Stage, report: Report) -> None:
         """The hourly sweep delivers what another session commits when every re-read is over."""
@@ -177,35 +158,40 @@ class TestOnMariaDB(OnMariaDB, Transactions):
         assert ["hourly"] == stage.reading_of("prepared")
 
 
+class TestOnPostgreSQL(OnPostgreSQL, Transactions):
+    """PostgreSQL, where each session has numbers of a sequence in store; MariaDB's server has them in common."""
+
+    def test_a_cached_sequence(self, stage: Stage, report: Report) -> None:
+        """A session that has drawn a stretch of numbers ahead writes behind one that drew later: the re-read has it."""
+        stage.setting = evolve(stage.setting, position="number")
+        with sequence(stage) as next_number, stage.engine.connect() as one, stage.engine.connect() as other:
+            first = row("first", next_number(one))
+            stage.commit(first)
+            stage.relay(**BY_REREAD)
+            stage.wait_for(1)
+            settle(stage, row("far ahead", next_number(other)), count=2)
+            stage.commit(row("behind", next_number(one)))
+            stage.wait_for(3)
+        report(delivered_by=stage.reading_of("behind"))
+
+        assert [AGAIN] == stage.reading_of("behind")
+
+
+class TestOnMariaDB(OnMariaDB, Transactions, Prepared):
+    """MariaDB, where a prepared transaction is called XA."""
+
+
 class TestOnSQLite(OnSQLite, Rows):
     """SQLite, which has one writer at a time."""
 
 
-class TestOnOwnPostgreSQL:
+class TestOnOwnPostgreSQL(Prepared):
     """A PostgreSQL that takes prepared transactions, as the common one may not."""
 
     @pytest.fixture
     def url(self, own_postgres: OwnPostgreSQL) -> str:
         """Give the server's database."""
         return own_postgres.url
-
-    def test_a_transaction_that_is_prepared_and_committed_later(self, stage: Stage, report: Report) -> None:
-        """The hourly sweep delivers what another session commits when every re-read is over."""
-        stage.commit(row("oldest", 1))
-        stage.relay(**BY_HOURLY)
-        stage.wait_for(1)
-        with stage.engine.connect() as connection:
-            two_phase = connection.begin_twophase("sigra_forward_proof")
-            connection.execute(insert(audit_events).values(row("prepared", 2)))
-            two_phase.prepare()
-        settle(stage, row("others", 3), count=2)
-        stage.wait_until_read_again("again_0.1")
-        with stage.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as another:
-            another.execute(text("COMMIT PREPARED 'sigra_forward_proof'"))
-        stage.wait_for(3)
-        report(delivered_by=stage.reading_of("prepared"))
-
-        assert ["hourly"] == stage.reading_of("prepared")
 
 
 @contextmanager

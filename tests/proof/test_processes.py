@@ -86,13 +86,14 @@ class Processes:
 
     def test_a_host_killed_between_commit_and_enqueue(self, stage: Stage, report: Report) -> None:
         """What no queue ever heard of is delivered when its grace is over."""
-        ended = stage.run("host")
+        stage.commit(row("oldest", 1))
         stage.relay(**SHORT, grace=0.2)
-        stage.wait_for(1)
+        ended = stage.run("host")
+        stage.wait_for(2)
         report(rows=1, missing=len(stage.missing()), delivered_by=stage.reading_of("committed"))
 
         assert -signal.SIGKILL == ended
-        assert {"committed"} == stage.setting.committed()
+        assert {"oldest", "committed"} == stage.setting.committed()
         assert ["tail"] == stage.reading_of("committed")
 
     def test_one_oversized_and_one_malformed(self, stage: Stage, report: Report) -> None:

@@ -36,8 +36,6 @@ def main() -> None:
     """Work until SIGTERM."""
     logging.basicConfig()
     setting = Setting.read(sys.argv[1])
-    if setting.user:
-        os.setuid(setting.user)
     _lane.LEASE_MARGIN = 0.1  # leases are short here
     signals.forward_error.connect(say)
     collector = Collector(setting.port, note_readings(), max_events=setting.max_events)
@@ -48,6 +46,8 @@ def main() -> None:
     )
     relay = Relay(host, **setting.relay)
     signal.signal(signal.SIGTERM, lambda *_: relay.stop())
+    if setting.user:
+        os.setuid(setting.user)
     print("works", flush=True)
     relay.run()
 
