@@ -109,7 +109,9 @@ def relayed(dsn: str, port: int, events: int, *, before: int = 0) -> dict[str, f
     """
     with psycopg.connect(dsn, autocommit=True) as connection:
         for table in ("audit_events", "sigra_forward_receipts", "sigra_forward_cursors", "sigra_forward_lanes"):
-            connection.execute(f"DO $$ BEGIN TRUNCATE {table} RESTART IDENTITY; EXCEPTION WHEN undefined_table THEN END $$")
+            connection.execute(
+                f"DO $$ BEGIN TRUNCATE {table} RESTART IDENTITY; EXCEPTION WHEN undefined_table THEN END $$"
+            )
         connection.execute(ROWS, [max(before, 1)])
     with running("relay", dsn, str(port), str(events)) as relay:
         heard(relay)  # the lane is there

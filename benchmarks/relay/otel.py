@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from time import perf_counter, time_ns
+from typing import Any
 from uuid import uuid4
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -19,7 +20,7 @@ def main() -> None:
     logging.disable()  # it says of each that it drops
     provider = LoggerProvider()
     exporter = OTLPLogExporter(endpoint=f"http://127.0.0.1:{port}/v1/logs")
-    sizes = {"max_queue_size": int(queue), "schedule_delay_millis": 100} if int(queue) else {}
+    sizes: dict[str, Any] = {"max_queue_size": int(queue), "schedule_delay_millis": 100} if int(queue) else {}
     provider.add_log_record_processor(BatchLogRecordProcessor(exporter, **sizes))
     logger = provider.get_logger("audit")
     ids = [str(uuid4()) for _ in range(int(events))]

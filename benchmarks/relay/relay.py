@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -39,7 +38,8 @@ class HTTPBatchForwarder:
         response = self._connection.getresponse()
         response.read()
         if response.status != 200:
-            raise SinkError(f"http_{response.status}")
+            msg = f"http_{response.status}"
+            raise SinkError(msg)
 
 
 class Counter:
@@ -60,7 +60,11 @@ def say(what: object) -> None:
 
 
 def main() -> None:
-    dsn, port, events = sys.argv[1].replace("postgresql://", "postgresql+psycopg://"), int(sys.argv[2]), int(sys.argv[3])
+    dsn, port, events = (
+        sys.argv[1].replace("postgresql://", "postgresql+psycopg://"),
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+    )
     engine = create_engine(dsn)
     ledger = SQLAlchemyLedger(engine)
     ledger.create()
@@ -82,17 +86,15 @@ def main() -> None:
         say({"seconds": perf_counter() - began})
     counter.goal, counter.count = events, 0
     relay = Relay(host, **options, daily=1e9).start()
-    epoch = ledger.lanes()[0].leased_until
-    while not epoch:
-        epoch = ledger.lanes()[0].leased_until
+    while not ledger.lanes()[0].leased_until:
+        pass
     say("looks")
     sys.stdin.readline()
     began, cpu = perf_counter(), process_time()
-    profile = os.environ.get("BENCH_PROFILE")
     counter.is_reached.wait()
     seconds, cpu = perf_counter() - began, process_time() - cpu
     relay.stop()
-    say({"seconds": seconds, "cpu": cpu, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "p": profile})
+    say({"seconds": seconds, "cpu": cpu, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss})
     host.close()
 
 

@@ -7,14 +7,38 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from typing import Any
 
-lock = Lock()
-bodies: list[bytes] = []
-counted = 0
-
 
 def records(body: bytes) -> int:
     """Return how many events are in a body: JSON's by their key, OTLP's by that of the attribute that each has."""
     return len(re.findall(rb'"occurred_at":' if body.startswith(b"[") else rb"\n\x08actor_id", body))
+
+
+class Taken:
+    """What was taken since somebody asked."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._bodies: list[bytes] = []
+        self._counted = 0
+
+    def add(self, body: bytes) -> None:
+        with self._lock:
+            self._bodies.append(body)
+            if len(self._bodies) > 1000:
+                self._count()
+
+    def count(self) -> int:
+        with self._lock:
+            self._count()
+            counted, self._counted = self._counted, 0
+            return counted
+
+    def _count(self) -> None:
+        self._counted += sum(map(records, self._bodies))
+        self._bodies.clear()
+
+
+taken = Taken()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -24,29 +48,19 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        global counted
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        with lock:
-            bodies.append(body)
-            if len(bodies) > 1000:
-                counted += sum(map(records, bodies))
-                bodies.clear()
+        taken.add(self.rfile.read(int(self.headers["Content-Length"])))
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def do_GET(self) -> None:
-        global counted
-        with lock:
-            body = str(counted + sum(map(records, bodies))).encode()
-            bodies.clear()
-            counted = 0
+        body = str(taken.count()).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *arguments: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Say nothing."""
 
 

@@ -100,7 +100,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             on, _, what = name.rpartition("::")
             figures = dict(told.user_properties).get("proof", {})
             words = ", ".join(f"{key} {value}" for key, value in figures.items())
-            lines.append((what.removeprefix("test_"), on.removeprefix("TestOn"), words, f"{told.duration:.1f}", outcome))
+            lines.append(
+                (what.removeprefix("test_"), on.removeprefix("TestOn"), words, f"{told.duration:.1f}", outcome)
+            )
     widths = [max(len(line[column]) for line in lines) for column in range(5)]
     for line in lines:
         terminalreporter.write_line("  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)))

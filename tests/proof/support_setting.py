@@ -109,7 +109,12 @@ class Setting:
 
 
 def row(
-    audit_event_id: str, number: int, *, occurred_at: datetime | None = None, action: str = "session.create", **details: object
+    audit_event_id: str,
+    number: int,
+    *,
+    occurred_at: datetime | None = None,
+    action: str = "session.create",
+    **details: object,
 ) -> dict[str, object]:
     """Return an audit row."""
     return {

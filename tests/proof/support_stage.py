@@ -136,7 +136,7 @@ class Stage:
         """Wait until the sink has *count* different events."""
         until = monotonic() + 10 * PATIENCE
         while (there := self._ask(f"/wait/{count}")) < count:
-            assert monotonic() < until and there, f"{there} of {count} have arrived"
+            assert monotonic() < until, f"{there} of {count} have arrived"
 
     def received(self) -> list[tuple[str, str]]:
         """Return what the sink has taken: keys, each with the reading that found it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -74,7 +75,7 @@ class Processes:
             for relay in relays:  # whichever has the lane
                 before = stage.ledger.lanes()[0].leased_until
                 os.kill(relay.pid, signal.SIGSTOP)
-                wait_until(lambda: _passed(stage, before), "a lease is taken after the one that was held")
+                wait_until(partial(_passed, stage, before), "a lease is taken after the one that was held")
                 os.kill(relay.pid, signal.SIGCONT)
         wait()
         stage.wait_for(rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -129,20 +129,14 @@ def _limit(pid: int, size: float) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (int(size), most))
 
 
-class _read_only:  # noqa: N801 - a context manager
+@contextmanager
+def _read_only(file: Path) -> Iterator[int]:
     """Take away the right to write a file, and its folder; give the user for whom that counts."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __enter__(self) -> int:
-        self._files = [path for path in self._file.parent.iterdir() if path.name.startswith(self._file.name)]
-        self._file.parent.chmod(0o555)
-        for path in self._files:
-            path.chmod(0o444)
-        return NOBODY if os.geteuid() == 0 else 0  # to root it does not count
-
-    def __exit__(self, *_: object) -> None:
-        for path in self._files:
-            path.chmod(0o666)
-        self._file.parent.chmod(0o777)
+    files = [path for path in file.parent.iterdir() if path.name.startswith(file.name)]
+    file.parent.chmod(0o555)
+    for path in files:
+        path.chmod(0o444)
+    yield NOBODY if os.geteuid() == 0 else 0  # to root it does not count
+    for path in files:
+        path.chmod(0o666)
+    file.parent.chmod(0o777)

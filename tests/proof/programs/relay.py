@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - another user may not be able to load it later
 import logging
 import os
 import signal
 import sys
 from typing import Any
 
+import sigra_forward._watch  # noqa: F401 - likewise
 from sigra_forward import AuditForward, Relay, Route, signals
 from sigra_forward.relay import _lane, _pages
 from tests.proof.support_setting import LONG_AGO, Collector, Setting
@@ -39,6 +41,8 @@ def main() -> None:
     _lane.LEASE_MARGIN = 0.1  # leases are short here
     signals.forward_error.connect(say)
     collector = Collector(setting.port, note_readings(), max_events=setting.max_events)
+    if setting.user:  # before any file is opened
+        os.setuid(setting.user)
     host = AuditForward(
         repository=setting.repository(),
         ledger=setting.the_ledger(),
@@ -46,8 +50,6 @@ def main() -> None:
     )
     relay = Relay(host, **setting.relay)
     signal.signal(signal.SIGTERM, lambda *_: relay.stop())
-    if setting.user:
-        os.setuid(setting.user)
     print("works", flush=True)
     relay.run()
 

@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
             told = json.dumps(answer)
         self._answer(200, told)
 
-    def log_message(self, format: str, *arguments: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Say nothing."""
 
     def _answer(self, status: int, words: str) -> None:
