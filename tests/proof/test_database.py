@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
+from sqlalchemy.exc import DBAPIError
 
 from sigra_forward import AuditForward, CancelReason, JobArgs, Outcome, Route, State
+from sigra_forward_sqlalchemy import _database
 from tests.adapters.support_databases import OnMariaDB, OnPostgreSQL, OnSQLite
 from tests.proof.support_postgres import OwnPostgreSQL
 from tests.proof.support_setting import LONG_AGO, Collector, audit_events, row
-from tests.proof.support_stage import Stage, sized, wait_until
+from tests.proof.support_stage import PATIENCE, Stage, sized, wait_until
 
 Report = Callable[..., None]
 
@@ -55,6 +60,33 @@ class Jobs:
 
 class TestOnPostgreSQL(OnPostgreSQL, Jobs):
     """PostgreSQL."""
+
+    def test_a_relay_that_is_frozen_in_its_transaction(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch, report: Report
+    ) -> None:
+        """The server ends the transaction, which holds the lane's row, so that another relay can take the lane."""
+        soon = ("SET LOCAL idle_in_transaction_session_timeout = '1s'",)
+        monkeypatch.setitem(_database._BEGINNINGS, "postgresql", soon)
+        lane = stage.ledger.lane("audit_events", "siem", LONG_AGO)
+        lease = stage.ledger.acquire(lane.number, "frozen", 0.1)
+        is_there, is_over = Event(), Event()
+
+        def hold(connection: Any) -> None:
+            connection.execute(text("SELECT 1 FROM sigra_forward_lanes FOR SHARE"))
+            is_there.set()
+            is_over.wait(PATIENCE)
+
+        with ThreadPoolExecutor(1) as threads:
+            frozen = threads.submit(_database.Database(stage.engine, "frozen").change, hold)
+            is_there.wait(PATIENCE)
+            wait_until(lambda: stage.ledger.now() > lease.until, "the lease has ended")
+            taken = stage.ledger.acquire(lane.number, "another", 1)
+            is_over.set()
+            error = frozen.exception()
+        report(epoch=taken.epoch)
+
+        assert lease.epoch + 1 == taken.epoch
+        assert isinstance(error, DBAPIError)
 
 
 class TestOnMariaDB(OnMariaDB, Jobs):
