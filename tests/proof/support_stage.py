@@ -102,20 +102,21 @@ class Stage:
         running = []
         for seed in range(writers):
             share = rows // writers + (seed < rows % writers)
-            process = subprocess.Popen(
-                self._command("writer", self.setting.told(), str(share), str(seed)),
-                cwd=ROOT,
-                env={**os.environ, **self._environment},
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            with (self._folder / f"writer-{seed}.log").open("w") as log:  # of a pipe nobody reads before the end
+                process = subprocess.Popen(
+                    self._command("writer", self.setting.told(), str(share), str(seed)),
+                    cwd=ROOT,
+                    env={**os.environ, **self._environment},
+                    stdout=log,
+                    text=True,
+                )
             self._processes.callback(_end, process)
             running.append(process)
 
         def wait() -> set[str]:
-            said = [process.communicate(timeout=20 * PATIENCE)[0] for process in running]
-            assert [0] * writers == [process.returncode for process in running]
-            return {name for lines in said for name in lines.split()}
+            assert [0] * writers == [process.wait(20 * PATIENCE) for process in running]
+            logs = [self._folder / f"writer-{seed}.log" for seed in range(writers)]
+            return {name for log in logs for name in log.read_text(encoding="ascii").split()}
 
         return wait
 
