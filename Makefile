@@ -2,13 +2,14 @@
 #   make test                                       all tests: those of the core with their coverage gate, then those
 #                                                   that need a server, which are skipped where there is none
 #   make demo                                       the whole job, live
+#   make proof                                      that nothing is lost, in its full form: one table
 #   make test PYTHON=python3.13 VENV=.venv-3.13     on another Python
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test test-core test-services demo lint format bench bench-queues adapters-table wheel mutation ci clean
+.PHONY: test test-core test-services demo proof lint format bench bench-queues bench-relay adapters-table wheel mutation ci clean
 
 # A suite of services waits more than it works: two processes, each class in one of them.
 SIDE_BY_SIDE := -n 2 --dist loadscope
@@ -26,6 +27,10 @@ test-services: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m examples.demo $(ARGS)
+
+# Kills, freezes and restarts real processes; the small form of it is among the tests.
+proof: $(VENV)/.test $(VENV)/.databases
+	SIGRA_FORWARD_PROOF=full $(BIN)/python -m pytest tests/proof $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -53,6 +58,9 @@ adapters-table: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
 
 bench-queues: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_queues.py $(ARGS)
+
+bench-relay: $(VENV)/.bench $(VENV)/.databases
+	$(BIN)/python benchmarks/bench_relay.py $(ARGS)
 
 mutation: $(VENV)/.mutation
 	CI=1 $(BIN)/mutmut run $(ARGS)

@@ -21,8 +21,10 @@ _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def _id_text(value: Any) -> str | None:
     """Spell an id: a `UUID` and an integer become text, everything else is left as it is."""
+    if value is None:
+        return None
     kind = type(value)
-    if kind is str or value is None:
+    if kind is str:
         return value  # type: ignore[no-any-return]
     if issubclass(kind, int) and kind is not bool:
         return int.__repr__(value)
@@ -50,7 +52,7 @@ def _require_aware(value: object, name: str) -> None:
 
 
 def _plain_dict(value: Mapping[str, object] | None) -> dict[str, object]:
-    return {} if value is None else dict(value)
+    return dict(value) if value else {}
 
 
 @frozen(kw_only=True)
@@ -105,10 +107,11 @@ class AuditEvent:
         if not isinstance(self.action, str) or not self.action:
             msg = "AuditEvent(action=...) must be a str that is not empty"
             raise ValueError(msg)
-        if not is_name(self.source):
+        if self.source is not DEFAULT_SOURCE and not is_name(self.source):
             msg = f"AuditEvent(source=...) must be {NAME_RULE}"
             raise ValueError(msg)
-        _require_aware(self.occurred_at, "occurred_at")
+        if type(self.occurred_at) is not datetime or self.occurred_at.utcoffset() is None:
+            _require_aware(self.occurred_at, "occurred_at")
         if self.inserted_at is not None:
             _require_aware(self.inserted_at, "inserted_at")
 

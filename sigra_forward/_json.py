@@ -45,7 +45,10 @@ def _container(value: Mapping[object, object] | Iterable[object], within: tuple[
         return _ELLIPSIS
     within = (*within, id(value))
     if type(value) is dict or isinstance(value, Mapping):
-        return {_key(key): json_safe(item, within) for key, item in value.items()}
+        return {
+            _key(key): item if type(item) is str and item.isascii() else json_safe(item, within)
+            for key, item in value.items()
+        }
     return [json_safe(item, within) for item in value]
 
 

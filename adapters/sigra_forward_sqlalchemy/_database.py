@@ -38,9 +38,12 @@ _LEVELS = {
     "sqlite": ("AUTOCOMMIT", "AUTOCOMMIT"),
 }
 
+IDLE_TIMEOUT = 20
+"""Seconds after which PostgreSQL ends a transaction of ours whose process sleeps, with the lane's lock in its hands."""
+
 # Whatever the driver begins, and when. On SQLite a transaction that reads before it writes may not become a writer.
 _BEGINNINGS = {
-    "postgresql": (),
+    "postgresql": (f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}s'",),
     "mariadb": ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION"),
     "sqlite": ("BEGIN IMMEDIATE",),
 }

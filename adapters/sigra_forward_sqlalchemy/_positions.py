@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -31,6 +32,13 @@ def moment_or_text(value: object) -> object:
         return value
 
 
+_is_plain = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # as most ids are; it takes a tenth of the time of quote
+
+
+def _text(value: str) -> str:
+    return f"s{value}" if _is_plain(value) else f"s{quote(value, safe='')}"
+
+
 def _moment(value: datetime) -> str:
     """Tell an instant alike, whatever zone the session shows it in."""
     if value.tzinfo is None:
@@ -41,7 +49,7 @@ def _moment(value: datetime) -> str:
 _TELLERS: Mapping[type, Callable[[Any], str]] = {
     datetime: _moment,
     int: lambda value: f"i{value}",
-    str: lambda value: f"s{quote(value, safe='')}",
+    str: _text,
     UUID: lambda value: f"u{value}",
     type(None): lambda _: "n",
     bytes: lambda value: f"b{value.hex()}",

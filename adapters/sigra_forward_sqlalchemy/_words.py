@@ -68,6 +68,13 @@ _TO_ESCAPE = re.compile(r'(["\\])')
 
 
 def _array(values: Sequence[Any]) -> str:
+    """Return the text of an array. Most columns of many receipts hold one value, or texts without a quote in them."""
+    if values and values.count(values[0]) == len(values):
+        return f"{{{','.join([_item(values[0])] * len(values))}}}"
+    if set(map(type, values)) == {str}:
+        quoted = '","'.join(values)
+        if "\\" not in quoted and quoted.count('"') == 2 * (len(values) - 1):
+            return f'{{"{quoted}"}}'
     return f"{{{','.join(map(_item, values))}}}"
 
 

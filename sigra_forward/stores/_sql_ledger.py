@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -483,6 +484,9 @@ def to_number(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+_shared_number = lru_cache(maxsize=8)(to_number)  # of a moment that all receipts of a page have in common
+
+
 def to_time(number: int) -> datetime:
     """Return microseconds since 1970 as a moment in UTC."""
     return _EPOCH + timedelta(0, 0, number)  # by position it takes half the time
@@ -500,8 +504,8 @@ def to_row(receipt: Receipt) -> Row:
         receipt.audit_event_id,
         to_number(receipt.occurred_at),
         STATES[receipt.state],
-        to_number(receipt.first_at),
-        to_number(receipt.last_at),
+        _shared_number(receipt.first_at),
+        _shared_number(receipt.last_at),
         receipt.attempt,
         None if receipt.due_at is None else to_number(receipt.due_at),
         receipt.reason,
