@@ -28,9 +28,9 @@ test-services: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
 demo: $(VENV)/.demo
 	$(BIN)/python -m examples.demo $(ARGS)
 
-# Kills, freezes and restarts real processes; the small form of it is among the tests.
+# Kills, freezes and restarts real processes. SIGRA_FORWARD_PROOF=small is the form that takes minutes.
 proof: $(VENV)/.test $(VENV)/.databases
-	SIGRA_FORWARD_PROOF=full $(BIN)/python -m pytest tests/proof $(ARGS)
+	SIGRA_FORWARD_PROOF=$${SIGRA_FORWARD_PROOF:-full} $(BIN)/python -m pytest tests/proof $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
