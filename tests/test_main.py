@@ -97,9 +97,10 @@ class App:
         return [json.loads(line) for line in out.splitlines()]
 
     def sent(self) -> list[str]:
-        """Return what the sink has taken."""
+        """Return what the sink has taken; a line that is being written is not there yet."""
         path = self.folder / "siem.jsonl"
-        return [json.loads(line)["id"] for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line)["id"] for line in lines if line.endswith("\n")]
 
     def _database(self) -> Any:
         return _committing(self.folder / "app.db")
