@@ -360,8 +360,11 @@ class LaneWorker:
                 return False
             try:
                 self._sender.send(batch, self._tally, is_known=is_known)
-            except LeaseLostError:
-                self._write(self._settle(befores))  # what the sink has taken counts all the same
+            except BaseException:
+                self._unkept.append((self._settle(befores), None))  # what the sink has taken counts all the same
+                with suppress(Exception):  # it is kept for later, and what is raised already says enough
+                    self._written()
+                    self._keep_unkept()
                 raise
             if self._clock.monotonic() - flushed_at >= FLUSH_EVERY:
                 self._write(self._settle(befores))

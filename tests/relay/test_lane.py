@@ -363,6 +363,32 @@ class TestALedgerThatFails:
         assert (ids(3), dict.fromkeys(ids(3), State.COMPLETED)) == (world.sink.ids, world.states())
         assert ids(3) == [delivered.audit_event_id for delivered in world.telemetry.of(Delivered)]
 
+    def test_a_lease_that_cannot_be_asked_for_between_two_calls(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What the sink has taken by then is not sent again."""
+        renew, names = world.ledger.renew, ids(300)
+
+        def slow(event: Any) -> Any:
+            if event.id == "e00150":
+                world.clock.advance(50)
+            return event
+
+        world.rebind(transform=slow)
+        world.run(0)
+        world.commit(*names)
+        monkeypatch.setattr(world.ledger, "renew", raises(KeyError()))
+        world.clock.advance(5)
+        with pytest.raises(KeyError):
+            while True:
+                world.worker.step()
+        world.worker.doubt()
+        monkeypatch.setattr(world.ledger, "renew", renew)
+        world.run(100)
+
+        assert names == world.sink.ids
+        assert dict.fromkeys(names, State.COMPLETED) == world.states()
+
 
 class TestPace:
     """How fast it goes."""
