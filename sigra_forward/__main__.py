@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
 from importlib import import_module
@@ -67,24 +68,44 @@ def _relay(host: AuditForward, options: Namespace) -> int:
     if options.once:
         relay.run_once()
         return DONE
-    reader, writer = os.pipe()
-    before = {number: signal.signal(number, lambda *_: _wake(writer)) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        relay.start()
-        _tell(options, {"relaying": names}, f"relaying {', '.join(names)}; SIGTERM or Ctrl-C settles what is in hand")
-        os.read(reader, 1)
+        with _told_to_stop() as wait:
+            relay.start()
+            says = f"relaying {', '.join(names)}; SIGTERM or Ctrl-C settles what is in hand"
+            _tell(options, {"relaying": names}, says)
+            wait()
     finally:
-        for number, handler in before.items():  # whoever asks twice is not kept waiting
-            signal.signal(number, handler)
-        relay.stop()
-        os.close(reader)
-        os.close(writer)
+        relay.stop()  # under the handlers of before: whoever asks twice is not kept waiting
     _tell(options, {"relaying": []}, "stopped")
     return DONE
 
 
-def _wake(writer: int) -> None:
-    os.write(writer, b"!")
+@contextmanager
+def _told_to_stop() -> Iterator[Callable[[], None]]:
+    """
+    Give what waits for SIGTERM or SIGINT.
+
+    The signal is read from a pipe that the interpreter writes to, since a Python handler runs in the main thread only:
+    where another thread gets the signal, or where it comes just before a wait begins, nothing would end that wait.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    wakeup = signal.set_wakeup_fd(writer)
+
+    def wait() -> None:
+        while os.read(reader, 1)[0] not in numbers:
+            pass  # a signal that the host has a handler for
+
+    try:
+        yield wait
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(reader)
+        os.close(writer)
 
 
 def _status(host: AuditForward, options: Namespace) -> int:

@@ -10,6 +10,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
@@ -61,6 +63,7 @@ class App:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._processes: list[subprocess.Popen[str]] = []
         (folder / "shop.py").write_text(dedent(APP))
         with self._database() as db:
             db.execute("CREATE TABLE audit_events (id TEXT PRIMARY KEY, action TEXT, occurred_at TEXT)")
@@ -82,7 +85,15 @@ class App:
         paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)
         environment = {**os.environ, "PYTHONPATH": paths}
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+        process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+        self._processes.append(process)
+        return process
+
+    def end(self) -> None:
+        """Leave no process behind, whatever a test has found."""
+        for process in self._processes:
+            with process:
+                process.kill()
 
     def run(self, *arguments: str, app: str = "shop:audit_forward") -> tuple[int, str, str]:
         """Run the command, and return its exit code and what it has printed."""
@@ -119,9 +130,11 @@ class _committing:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> App:
+def app(tmp_path: Path) -> Iterator[App]:
     """Give an app whose table is empty."""
-    return App(tmp_path)
+    app = App(tmp_path)
+    yield app
+    app.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -297,24 +310,30 @@ def test_sides_that_are_not_equal_are_seen(app: App, here: Any, capsys: pytest.C
 
 
 def test_a_relay_in_words(app: App, here: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """What it works for, how it is stopped, and that it has: by a signal that comes at once, here."""
-    import threading
-
+    """What it works for, how it is stopped, and that it has: by a signal, whichever thread gets it, and by no other."""
     app.commit("1")
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    hosts_own: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: hosts_own.append(number))
 
     def stop() -> None:
         wait_until(lambda: app.sent() == ["1"])
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        app.commit("2", day=3)
+        wait_until(lambda: app.sent() == ["1", "2"])
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
     stopper = threading.Thread(target=stop)
-    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    handlers = [signal.getsignal(number) for number in numbers]
     stopper.start()
 
     code = here("relay")
     stopper.join()
 
-    assert handlers == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    assert [signal.SIGUSR1] == hosts_own
+    assert handlers == [signal.getsignal(number) for number in numbers]
     assert (0, "relaying siem; SIGTERM or Ctrl-C settles what is in hand\nstopped\n") == (code, capsys.readouterr().out)
+    signal.signal(signal.SIGUSR1, before)
 
 
 APPS = {
