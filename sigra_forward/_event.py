@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from operator import attrgetter
 from typing import Any, TypeGuard
 from uuid import UUID
 
@@ -55,7 +54,7 @@ def _plain_dict(value: Mapping[str, object] | None) -> dict[str, object]:
     return dict(value) if value else {}
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)  # filling a dict, and reading it, takes two thirds of the time
 class AuditEvent:
     """
     One committed audit row, frozen. Hashable by (source, id).
@@ -134,12 +133,11 @@ class AuditEvent:
         """
         return {
             name: value if value is None or (type(value) is str and value.isascii()) else json_safe(value)
-            for name, value in zip(FIELDS, _values(self), strict=True)
+            for name, value in vars(self).items()
         }
 
 
 FIELDS: tuple[str, ...] = tuple(attribute.name for attribute in fields(AuditEvent))
-_values = attrgetter(*FIELDS)
 
 
 def is_event(value: object) -> TypeGuard[AuditEvent]:
