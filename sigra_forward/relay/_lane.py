@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from sigra_forward.telemetry import TelemetryEvent
 
 LEASE_MARGIN = 5.0
-"""Seconds that a lease must outlast the deadline of the call that is about to be made."""
+"""Seconds that a lease must outlast the deadline of the call that is about to be made; a quarter of a short lease."""
+
+STANDBY_POLL = 5.0
+"""Seconds, at most, between two tries to take a lane that another relay has."""
 
 PAGES_IN_A_TURN = 64
 TURN = 1.0
@@ -120,7 +123,8 @@ class LaneWorker:
         self._route = host.routes[name]
         self._policy: RetryPolicy = self._route.policy or host.policy
         self._options = options
-        self._lease_length = max(options.lease, 2 * (self._route.deadline + LEASE_MARGIN))
+        self._lease_margin = min(LEASE_MARGIN, options.lease / 4)
+        self._lease_length = max(options.lease, self._route.deadline + 2 * self._lease_margin)
         self._clock = clock
         self._goes_on = goes_on
         self._random = random or Random()  # noqa: S311 - it draws an event to probe with
@@ -157,7 +161,7 @@ class LaneWorker:
             Exception: The ledger or the audit table cannot be asked now. Nothing is lost by it.
         """
         if self._lease is None and not self._take():
-            return self._options.lease / 3
+            return min(STANDBY_POLL, self._options.lease / 3)
         self._keep_unkept()
         now = self._clock.monotonic()
         self._look(now)
@@ -223,7 +227,7 @@ class LaneWorker:
 
     def _hold(self) -> None:
         """See that the lease outlasts the call to the sink that is about to be made."""
-        if self._lease_ends - self._clock.monotonic() < self._route.deadline + LEASE_MARGIN:
+        if self._lease_ends - self._clock.monotonic() < self._route.deadline + self._lease_margin:
             self._renew()
 
     def _renew(self) -> None:

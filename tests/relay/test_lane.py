@@ -265,6 +265,31 @@ class TestTakeover:
 
         assert ["one", "two"] == world.sink.ids
 
+    @pytest.mark.parametrize(
+        ("lease", "deadline", "longest"),
+        [(60.0, 30.0, 60.0), (60.0, 90.0, 100.0), (15.0, 5.0, 15.0), (1.0, 2.0, 2.5)],
+        ids=["by default", "a slow sink", "short", "shorter than the deadline"],
+    )
+    def test_how_long_a_lane_waits_for_one_that_was_killed(
+        self, tmp_path: Path, lease: float, deadline: float, longest: float
+    ) -> None:
+        """As long as the lease, or the deadline of the sink and twice a margin of 5 s, or of a quarter of the lease."""
+        world = World(tmp_path, lease=lease)
+        world.sink.deadline = deadline
+        world.rebind()
+        world.run(60)
+        world.commit("one")
+        world.run(10)
+
+        killed_at = world.clock.monotonic()
+        held = world.lane.leased_until - world.now()
+        world.commit("two")
+        world.run(2 * longest, world.another("second"))
+
+        assert ["one", "two"] == world.sink.ids
+        assert longest / 2 <= held.total_seconds() <= longest
+        assert world.sink.calls[-1][0] - killed_at <= longest + 5
+
     def test_a_holder_that_was_frozen_learns_it(self, world: World) -> None:
         """It writes nothing but each yes, and stands by."""
         second = world.another("second")

@@ -11,7 +11,7 @@ from typing import Any
 
 import sigra_forward._watch  # noqa: F401 - likewise
 from sigra_forward import AuditForward, Relay, Route, signals
-from sigra_forward.relay import _lane, _pages
+from sigra_forward.relay import _pages
 from tests.proof.support_setting import LONG_AGO, Collector, Setting
 
 
@@ -38,7 +38,6 @@ def main() -> None:
     """Work until SIGTERM."""
     logging.basicConfig()
     setting = Setting.read(sys.argv[1])
-    _lane.LEASE_MARGIN = 0.1  # leases are short here
     signals.forward_error.connect(say)
     collector = Collector(setting.port, note_readings(), max_events=setting.max_events)
     if setting.user:  # before any file is opened
