@@ -1,4 +1,4 @@
-"""A small sign-in application that knows nothing of sinks: it commits, and announces what it committed."""
+"""A small sign-in application that knows nothing of sinks, and nothing of sigra-forward: it commits audit rows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from uuid import uuid4
 
-from sigra_forward import AuditEvent, signals
-
 SCHEMA = """
 PRAGMA journal_mode = WAL;
-CREATE TABLE sessions (id TEXT PRIMARY KEY, user_id INTEGER NOT NULL);
-CREATE TABLE audit_events (
+CREATE TABLE IF NOT EXISTS sessions (id TEXT PRIMARY KEY, user_id INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS audit_events (
     id TEXT PRIMARY KEY,
     action TEXT NOT NULL,
     outcome TEXT NOT NULL,
@@ -33,7 +31,7 @@ class SignInApplication:
     Signs users in. Safe for threads: each call has a connection of its own.
 
     Args:
-        database: Where its tables are; they are created.
+        database: Where its tables are; they are made where there are none.
     """
 
     def __init__(self, database: Path) -> None:
@@ -42,28 +40,22 @@ class SignInApplication:
             connection.executescript(SCHEMA)
 
     def sign_in(self, number: int) -> None:
-        """Write a session and its audit row in one transaction, and announce the row once it is committed."""
-        event = AuditEvent(
-            id=str(uuid4()),
-            action=ACTIONS[number % len(ACTIONS)],
-            occurred_at=datetime.now(timezone.utc),
-            outcome="failure" if number % 7 == 0 else "success",
-            actor_id=str(number % 97),
-            ip_address=f"192.0.2.{number % 251}",
-            metadata={"visit": number},
+        """Write a session and its audit row in one transaction, as visit *number*."""
+        user_id = number % 97
+        event = (
+            str(uuid4()),
+            ACTIONS[number % len(ACTIONS)],
+            "failure" if number % 7 == 0 else "success",
+            user_id,
+            f"192.0.2.{number % 251}",
+            json.dumps({"visit": number}),
+            datetime.now(timezone.utc).isoformat(),
         )
         with closing(sqlite3.connect(self._database, timeout=30)) as connection, connection:
-            connection.execute("INSERT INTO sessions VALUES (?, ?)", (str(uuid4()), event.actor_id))
-            connection.execute(
-                "INSERT INTO audit_events VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    event.id,
-                    event.action,
-                    event.outcome,
-                    event.actor_id,
-                    event.ip_address,
-                    json.dumps(event.metadata),
-                    event.occurred_at.isoformat(),
-                ),
-            )
-        signals.audit_log.send(self, event=event)
+            connection.execute("INSERT INTO sessions VALUES (?, ?)", (str(uuid4()), user_id))
+            connection.execute("INSERT INTO audit_events VALUES (?, ?, ?, ?, ?, ?, ?)", event)
+
+    def visits(self) -> set[int]:
+        """Return the numbers of the visits that are committed."""
+        with closing(sqlite3.connect(self._database)) as connection:
+            return {visit for (visit,) in connection.execute("SELECT metadata ->> 'visit' FROM audit_events")}

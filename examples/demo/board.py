@@ -1,36 +1,43 @@
-"""The live view: it only listens to the library's signals, as a host's dashboard would."""
+"""The live view, from outside: it reads the table, the sink's file and the ledger, and needs nothing of the host."""
 
 from __future__ import annotations
 
-from collections import Counter
-from threading import Lock
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from types import TracebackType
 
+from attrs import frozen
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sigra_forward import CancelReason, Outcome, signals
-from sigra_forward.telemetry import Delivered, Discarded, Failed
+from examples.demo.application import SignInApplication
+from examples.demo.host import audit_forward
+from sigra_forward.operations import reconcile, status
+
+
+@frozen
+class Look:
+    """How many rows are committed, and how many lines the sink's file has."""
+
+    committed: int
+    in_file: int
 
 
 class Board:
     """
-    Count what the signals tell, and show it.
+    Show how far it has come.
 
     Args:
-        rows: How many deliveries will end.
+        folder: Where everything is.
+        rows: How many rows are to be committed.
         console: Where to show it.
-
-    Attributes:
-        ended: How each delivery that the sink did not take was told to have ended, by event id.
-        retries: How many attempts failed and were tried again, by reason.
     """
 
-    def __init__(self, rows: int, console: Console) -> None:
-        self.ended: dict[str, str] = {}
-        self.retries: Counter[str] = Counter()
-        self._counts: Counter[str] = Counter()
-        self._lock = Lock()
+    def __init__(self, folder: Path, rows: int, console: Console) -> None:
+        self._database, self._file = folder / "application.db", folder / "siem.jsonl"
+        SignInApplication(self._database)  # makes the tables
+        self._audit_forward = audit_forward(folder)  # the same lanes, and no relay
         self._progress = Progress(
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
@@ -41,9 +48,6 @@ class Board:
         self._task = self._progress.add_task("", total=rows, counts="")
 
     def __enter__(self) -> Board:
-        signals.forward_ok.connect(self._on_ok)
-        signals.forward_error.connect(self._on_error)
-        signals.forward_discarded.connect(self._on_discarded)
         self._progress.start()
         return self
 
@@ -51,34 +55,26 @@ class Board:
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._progress.stop()
+        self._audit_forward.close()
 
     def say(self, line: str) -> None:
         """Write *line* above the bar."""
         self._progress.console.print(line)
 
-    def _on_ok(self, sender: str, event: Delivered) -> None:
-        self._count("delivered", ends=True)
+    def look(self) -> Look:
+        """Look how far it has come, and show it."""
+        with closing(sqlite3.connect(self._database)) as connection:
+            (committed,) = connection.execute("SELECT count(*) FROM audit_events").fetchone()
+        in_file = self._file.read_bytes().count(b"\n") if self._file.exists() else 0
+        for lane in status(self._audit_forward):
+            dead = lane.cancelled + lane.discarded
+            down = "  the sink is down" if lane.blocked_until else ""
+            counts = f"in the sink {in_file}  to be tried again {lane.retryable}  dead letters {dead}{down}"
+            self._progress.update(self._task, completed=committed, counts=counts)
+        return Look(committed, in_file)
 
-    def _on_error(self, sender: str, event: Failed) -> None:
-        reason = word(event.reason)
-        if event.outcome is Outcome.CANCEL:
-            self.ended[event.audit_event_id] = f"cancelled: {reason}"
-            self._count("cancelled", ends=True)
-        elif event.retry_in is not None:
-            self.retries[reason] += 1
-            self._count("retries")
-
-    def _on_discarded(self, sender: str, event: Discarded) -> None:
-        self.ended[event.audit_event_id] = f"discarded: {word(event.reason)}"
-        self._count("discarded", ends=True)
-
-    def _count(self, what: str, *, ends: bool = False) -> None:
-        with self._lock:
-            self._counts[what] += 1
-            counts = "  ".join(f"{name} {count}" for name, count in sorted(self._counts.items()))
-            self._progress.update(self._task, advance=int(ends), counts=counts)
-
-
-def word(reason: CancelReason | str | None) -> str:
-    """Return *reason* as text."""
-    return reason.value if isinstance(reason, CancelReason) else str(reason)
+    def has_settled(self) -> bool:
+        """Tell whether nothing is owed, and nothing to be tried again, but for what was committed just now."""
+        if any(lane.retryable for lane in status(self._audit_forward)):
+            return False
+        return reconcile(self._audit_forward, "siem").finish().owed == 0

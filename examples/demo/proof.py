@@ -1,17 +1,20 @@
-"""The check: read the database and the sink's file back, and account for every id."""
+"""The check: read the table, the sink's file and the ledger back, and account for every id."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from attrs import frozen
 from rich.table import Table
 
-from examples.demo.board import Board
+from examples.demo.host import audit_forward
+from sigra_forward import State
+from sigra_forward.operations import Reconciliation, reconcile
+from sigra_forward.stores import SQLiteLedger
 
 
 @frozen
@@ -22,19 +25,21 @@ class Proof:
     Args:
         committed: The ids in the application's own table.
         received: How often each id stands in the sink's file.
-        ended: How the deliveries that the sink did not take were told to have ended, by id.
-        retries: How many attempts failed and were tried again, by reason.
+        dead: The dead letters in the ledger, each with its state and reason, by id.
+        attempts: How many attempts failed, by reason.
+        found: What `reconcile` says.
     """
 
     committed: frozenset[str]
     received: Counter[str]
-    ended: dict[str, str]
-    retries: Counter[str]
+    dead: dict[str, str]
+    attempts: Counter[str]
+    found: Reconciliation
 
     @property
     def missing(self) -> set[str]:
-        """The ids that were committed, and are neither in the sink nor told as cancelled or discarded."""
-        return set(self.committed) - set(self.received) - set(self.ended)
+        """The ids that were committed, and are neither in the sink nor dead letters."""
+        return set(self.committed) - set(self.received) - set(self.dead)
 
     @property
     def foreign(self) -> set[str]:
@@ -43,8 +48,9 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether every committed row is accounted for, and nothing else was sent."""
-        return bool(self.committed) and not self.missing and not self.foreign
+        """Whether every committed row is accounted for, nothing else was sent, and the ledger says the same."""
+        is_paid = self.found.is_balanced and not self.found.has_differences and not self.found.retryable
+        return bool(self.committed) and not self.missing and not self.foreign and is_paid
 
     def table(self) -> Table:
         """Return the account as a table."""
@@ -52,24 +58,44 @@ class Proof:
         table.columns[1].justify = "right"
         table.add_row("[bold]committed to the audit table", str(len(self.committed)))
         table.add_row("in the sink's file", str(len(self.committed & set(self.received))))
-        for end, count in sorted(Counter(self.ended.values()).items()):
+        for end, count in sorted(Counter(self.dead.values()).items()):
             table.add_row(end, str(count))
         table.add_row("[bold]missing", str(len(self.missing)), end_section=True)
         table.add_row("repeats in the sink's file", str(self.received.total() - len(self.received)))
-        for reason, count in sorted(self.retries.items()):
-            table.add_row(f"attempts tried again: {reason}", str(count))
+        for reason, count in sorted(self.attempts.items()):
+            table.add_row(f"attempts that failed: {reason}", str(count))
         return table
 
     def verdict(self) -> str:
-        """Return the outcome as one line."""
+        """Return the outcome in two lines."""
+        found = self.found
+        states = f"{found.completed} completed + {found.cancelled} cancelled + {found.discarded} discarded"
+        says = f"reconcile: {found.wanted} wanted = {states} + {found.retryable} retryable + {found.owed} owed"
         if self.holds:
-            return "[green]Every committed row is in the sink, or was told as cancelled or discarded."
-        return f"[red]NOT PROVEN: {len(self.missing)} missing, {len(self.foreign)} foreign: {sorted(self.missing)[:3]}"
+            return f"{says}\n[green]Every committed row is in the sink, or a dead letter that says why not."
+        names = sorted(self.missing)[:3]
+        return f"{says}\n[red]NOT PROVEN: {len(self.missing)} missing, {len(self.foreign)} foreign: {names}"
 
 
-def prove(database: Path, file: Path, board: Board) -> Proof:
-    """Read both sides by themselves: the table by SQL, the sink's file line by line."""
-    with closing(sqlite3.connect(database)) as connection:
+def prove(folder: Path) -> Proof:
+    """Read each by itself: the table by SQL, the sink's file line by line, and the ledger."""
+    with closing(sqlite3.connect(folder / "application.db")) as connection:
         committed = frozenset(id_ for (id_,) in connection.execute("SELECT id FROM audit_events"))
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return Proof(committed, Counter(json.loads(line)["id"] for line in lines), board.ended, board.retries)
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
+        reasons = connection.execute("SELECT reason, count(*) FROM sigra_forward_attempts GROUP BY reason")
+        attempts = Counter(dict(reasons.fetchall()))
+    with closing(SQLiteLedger(folder / "ledger.db")) as ledger:
+        receipts = ledger.page(1, "", len(committed), (State.CANCELLED, State.DISCARDED))
+        dead = {receipt.audit_event_id: f"{receipt.state.value}: {receipt.reason}" for receipt in receipts}
+    with audit_forward(folder) as host:
+        found = reconcile(host, "siem").finish()
+    return Proof(committed, Counter(ids_in(folder / "siem.jsonl")), dead, attempts, found)
+
+
+def ids_in(file: Path) -> list[str]:
+    """Return the id of each line, but of one that the kill has torn: its event comes again, whole."""
+    ids = []
+    for line in file.read_text(encoding="ascii").splitlines():
+        with suppress(ValueError):
+            ids.append(json.loads(line)["id"])
+    return ids

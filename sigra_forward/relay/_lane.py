@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from operator import attrgetter
 from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from sigra_forward._outcome import CancelReason, Outcome, State
 from sigra_forward._settle import RetryPolicy
 from sigra_forward.relay._pages import Page, Pages, Sorted
 from sigra_forward.relay._readings import TAIL, Pace, Readings, Stretch
-from sigra_forward.relay._sending import Sender
+from sigra_forward.relay._sending import Sender, drawn
 from sigra_forward.relay._verdicts import Said, Tally, charged, completed, put_off
 from sigra_forward.relay._work import Later, Limiter
 from sigra_forward.telemetry import Delivered, Discarded, Failed, emit
@@ -43,7 +44,7 @@ TURN = 1.0
 """Pages, and seconds, of one reading before another one has its turn."""
 
 DRAWN_FROM = 100
-"""Rows from which the events of a probe are drawn."""
+"""Rows that are read at once to draw the events of a probe from them."""
 
 FLUSH_EVERY = 1.0
 """Seconds after which what the sink has said is written down, though the page is not finished."""
@@ -128,7 +129,9 @@ class LaneWorker:
         self._clock = clock
         self._goes_on = goes_on
         self._random = random or Random()  # noqa: S311 - it draws an event to probe with
-        self._sender = Sender(self._route, host.bridge.call, self._hold, max_bytes=options.max_bytes)
+        self._sender = Sender(
+            self._route, host.bridge.call, self._hold, max_bytes=options.max_bytes, random=self._random
+        )
         self._limiter = Limiter(options.rate, clock.monotonic())
         self._is_recovering = False
         self.is_held_back = False
@@ -359,6 +362,8 @@ class LaneWorker:
     def _send(self, events: Sequence[AuditEvent], befores: Mapping[str, Receipt], *, is_known: bool = False) -> bool:
         """Hand *events* over, and tell whether all of them were. What a slow sink says is written down meanwhile."""
         flushed_at = self._clock.monotonic()
+        has_turn = bool(befores) and not self._options.pace.grace  # or a queue may be about to send what is new
+        self._sender.take(events, self._fresh if has_turn else tuple)
         for batch in self._sender.batches(events, self._tally, singly=is_known):
             if self._tally.stop is not None or not self._goes_on():
                 return False
@@ -381,10 +386,11 @@ class LaneWorker:
         if not events:
             self._block(None)
             return 0.0
-        oldest, others = events[0], events[1:]
+        oldest, *others = sorted(events, key=attrgetter("occurred_at"))
         said = [Said(oldest, self._sender.probe(oldest))]
         if said[0].result.outcome is not Outcome.OK and not said[0].result.retry_after and others:
-            other = self._random.choice(others)
+            fresh = [event for event in others if event.id not in befores]  # rather than one that has failed before
+            other = drawn(fresh or others, self._random)
             said.append(Said(other, self._sender.probe(other)))
         self._tally = Tally()
         if said[-1].result.outcome is Outcome.OK:
@@ -400,16 +406,35 @@ class LaneWorker:
         return 0.0
 
     def _unpaid(self) -> tuple[list[AuditEvent], dict[str, Receipt]]:
-        """Return some events that are unpaid, the oldest first, and the receipts of those that have one."""
+        """Return some events that are unpaid, and the receipts of those that have one."""
         lane: Any = self._lane
-        events: list[AuditEvent] = []
-        for stretch in self._readings.begun(self._clock.monotonic()):
-            events += self._pages.page(stretch, stretch.after, DRAWN_FROM).events
-            if len(events) >= 2:
-                return events, {}
+        events = self._owed()
+        if len(events) >= 2:
+            return events, {}
         due = {each.audit_event_id: each for each in self._ask(self._ledger.due, lane.number, DRAWN_FROM)}
         found = self._ask(self._source.get_many, list(due))
         return self._pages.sort(found.items()).events + events, due
+
+    def _owed(self) -> list[AuditEvent]:
+        """Return some events that are owed and have not been tried, out of the pages that are next."""
+        events: list[AuditEvent] = []
+        for stretch in self._readings.begun(self._clock.monotonic()):
+            after = stretch.after
+            for _ in range(0, self._options.page, DRAWN_FROM):
+                page = self._pages.page(stretch, after, DRAWN_FROM)
+                events += page.events
+                if len(events) >= 2:
+                    return events
+                if page.is_done:
+                    break
+                after = page.positions[-1]
+        return events
+
+    def _fresh(self) -> list[AuditEvent]:
+        """Return the same for whoever sends one of them out of turn: the tail will look for its receipt."""
+        events = self._owed()
+        self._readings.tail.doubt(self._ask(self._source.head))
+        return events
 
     def _slow_down(self, *, is_recovering: bool) -> None:
         """Let the backlog of an outage out no faster than it shall, and nothing else."""

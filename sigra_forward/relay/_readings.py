@@ -234,7 +234,7 @@ class Readings:
         origin, tail = cursors.get(ORIGIN), cursors.get(TAIL)
         self._origin = head if origin is None else origin.position
         self.tail = _Tail(head if tail is None else tail.position, pace, head, now)
-        self._again = [self._reread(cursors, delay, now) for delay in pace.rereads]
+        self._again = [self._reread(cursors, delay, now, wall) for delay in pace.rereads]
         began = wall if origin is None or origin.moved_at is None else origin.moved_at
         self._hourly = self._sweep(cursors, HOURLY, pace.hourly, began.timestamp() - self._ahead + pace.hourly)
         self._daily = self._sweep(cursors, DAILY, pace.daily, -inf)
@@ -243,10 +243,10 @@ class Readings:
         self.first = [] if tail is not None else [Cursor(ORIGIN, head, None, wall), Cursor(TAIL, head, None, wall)]
         """What is to be written down before anything is read."""
 
-    def _reread(self, cursors: Mapping[str, Cursor], delay: float, now: float) -> _Again:
+    def _reread(self, cursors: Mapping[str, Cursor], delay: float, now: float, wall: datetime) -> _Again:
         again, tail = _Again(delay, None), self.tail.position
         cursor = cursors.get(again.name)
-        again.position = tail if cursor is None else cursor.position
+        again.position = self._a_day_ago(wall) if cursor is None else cursor.position
         if tail is not None and again.position != tail:
             again.follow(now, tail)
         return again

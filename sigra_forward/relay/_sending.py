@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from random import Random
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sigra_forward._attempt import UNEXPECTED_RETURN, answered, own_words, refused
@@ -34,21 +36,44 @@ class Sender:
         call: Calls a port, and awaits what it gives where it is async.
         before_call: Called before each call to the sink; what it raises goes through.
         max_bytes: Estimated bytes of the rows that go out in one call.
+        random: Draws witnesses.
     """
 
     def __init__(
-        self, route: Route, call: Call, before_call: Callable[[], object] = lambda: None, *, max_bytes: int = 2**22
+        self,
+        route: Route,
+        call: Call,
+        before_call: Callable[[], object] = lambda: None,
+        *,
+        max_bytes: int = 2**22,
+        random: Random | None = None,
     ) -> None:
         self._route = route
         self._call = call
         self._before_call = before_call
         self._max_bytes = max_bytes
+        self._random = random or Random()  # noqa: S311 - it draws an event
+        self._in_hand: dict[str, AuditEvent] = {}
+        self._others: Callable[[], Sequence[AuditEvent]] = tuple
+        self._witnesses: set[str] = set()
         forwarder: Any = route.forwarder
         batch = getattr(forwarder, "forward_batch", None)
         self._batch: Any = batch if callable(batch) else None
         self.max_events = getattr(forwarder, "max_events", 500) if self._batch else 1
         self.is_trusted = False
         """The sink has just shown that it is up: a batch that fails now fails because of an event in it."""
+
+    def take(self, events: Sequence[AuditEvent], others: Callable[[], Sequence[AuditEvent]] = tuple) -> None:
+        """
+        Take *events* in hand, which are sent next: one of them is drawn as the witness where a failure is in doubt.
+
+        Args:
+            events: The events.
+            others: Gives events that make better witnesses, where there are any.
+        """
+        self._in_hand = {event.id: event for event in events}
+        self._others = others
+        self._witnesses = set()
 
     def batches(self, events: Sequence[AuditEvent], tally: Tally, *, singly: bool = False) -> Iterator[Batch]:
         """Yield *events* in batches that the sink takes, or *singly*; of what cannot be changed the *tally* hears."""
@@ -74,7 +99,14 @@ class Sender:
             tally: Hears of it, and says when to stop.
             is_known: They have failed before: what happens now is taken as their fault, and not as the sink's.
         """
+        if self._witnesses:
+            batch = [pair for pair in batch if pair[0].id not in self._witnesses]
+            if not batch:
+                return
         results, fault = self._tried(batch)
+        if fault is None or len(batch) == 1:  # each of them has its answer
+            for event, _ in batch:
+                self._in_hand.pop(event.id, None)
         if fault is None:
             self._hear(batch, results, tally)
         elif fault.fault is Fault.SINK and (fault.retry_after or not (self.is_trusted or is_known)):
@@ -83,6 +115,8 @@ class Sender:
             tally.hear([Said(batch[0][0], fault)])
         else:
             self._bisect(batch, tally, is_known=is_known)
+        if tally.is_doubtful:
+            self._call_witness(tally)
 
     def probe(self, event: AuditEvent) -> Result:
         """Hand over one event, to see whether the sink is up, and return what it said."""
@@ -91,6 +125,21 @@ class Sender:
             results, fault = self._tried([pair])
             return fault or results[0]
         return tally.charged[0].result
+
+    def _call_witness(self, tally: Tally) -> None:
+        """See by another event whose fault it is that several have failed in a row."""
+        *_, said = tally.suspects.values()
+        seen = tally.suspects.keys() | self._witnesses
+        candidates = [event for event in self._others() if event.id not in seen] or list(self._in_hand.values())
+        if candidates:
+            witness = drawn(candidates, self._random)
+            said = Said(witness, self.probe(witness))
+        if said.result.outcome is Outcome.OK:
+            self._witnesses.add(said.event.id)
+            self._in_hand.pop(said.event.id, None)
+            tally.hear([said])
+        else:
+            tally.fail(said)
 
     def _outgoing(self, events: Sequence[AuditEvent], tally: Tally) -> Iterator[tuple[AuditEvent, AuditEvent]]:
         """Yield each of *events* with what the sink shall see of it; of what cannot be changed the tally hears."""
@@ -150,6 +199,11 @@ def _told(answer: object, count: int) -> list[Result]:
 
 def _said(item: object) -> Result:
     return refused(item) if isinstance(item, Exception) else answered(item)
+
+
+def drawn(events: Sequence[AuditEvent], random: Random) -> AuditEvent:
+    """Draw one of *events*: every other time the newest, which passes where what made others fail is mended."""
+    return random.choice(events) if random.random() < 0.5 else max(events, key=attrgetter("occurred_at"))
 
 
 def estimated_size(event: AuditEvent) -> int:

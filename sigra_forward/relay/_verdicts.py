@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sigra_forward._settle import RetryPolicy
 
 SEVERAL = 3
-"""Different events in a row that fail without a yes between: then it is the sink's fault, whatever it says."""
+"""Different events in a row that fail without a yes between: it is the sink's fault, unless it takes a witness."""
 
 
 @frozen
@@ -65,8 +65,11 @@ class Tally:
             return
         self.suspects.update({each.event.id: each for each in failed})
         self.fresh += failed
-        if len(self.suspects) >= SEVERAL:
-            self.fail(failed[-1])
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Tell whether so many are suspects that it may be the sink's fault."""
+        return self.stop is None and len(self.suspects) >= SEVERAL
 
     def fail(self, said: Said) -> None:
         """Take what was *said* as the sink's fault: nobody is charged with what went before it."""

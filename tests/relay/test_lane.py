@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from sigra_forward import JobArgs, SchemaMismatchError, SinkError, State
+from sigra_forward import JobArgs, RetryPolicy, SchemaMismatchError, SinkError, State
 from sigra_forward._ledger import Receipt
 from sigra_forward.relay._lane import LeaseLostError
 from sigra_forward.relay._readings import Pace
@@ -182,6 +182,53 @@ class TestPoison:
         assert set() == {type(told) for told in world.telemetry.events} - {Failed}
 
 
+class TestManyPoisonEvents:
+    """Several events in a row fail, and the sink is up."""
+
+    @pytest.mark.parametrize("error", [ValueError(), ConnectionResetError()], ids=["error", "sink"])
+    @pytest.mark.parametrize("max_events", [1, 100])
+    def test_they_alone_end(self, tmp_path: Path, max_events: int, error: Exception) -> None:
+        """The others are delivered within a few probes, and each of them is a dead letter in the end."""
+        policy = RetryPolicy(max_attempts=3, max_delay=60, horizon=600)
+        world = World(tmp_path, policy=policy, pace=Pace(poll=30))
+        world.sink.max_events = max_events
+        world.worker = world.another()
+        names = ids(60)
+        poison = {*names[:8], *names[50:]}
+        world.sink.rule = lambda event: error if event.id in poison else None
+        world.commit(*names)
+
+        world.run(300)
+        delivered = set(world.sink.ids)
+        for number in range(120):
+            world.run(60)
+            world.commit(f"later{number}")
+        world.run(120)
+
+        assert set(names) - poison == delivered
+        assert poison == {name for name, state in world.states().items() if state is State.DISCARDED}
+        assert {State.COMPLETED, State.DISCARDED} == set(world.states().values())
+        assert len(world.sink.ids) == len(set(world.sink.ids))
+
+    def test_they_keep_nothing_back_that_is_due_behind_them(self, fresh: World) -> None:
+        """However many are due that fail: what is due after them goes out, and so does what is new."""
+        names = ids(60)
+        fresh.commit(*names)
+        fresh.ledger.record(1, [due(name, fresh.now()) for name in names])
+        poison = set(names[:50])
+        fresh.sink.rule = lambda event: ValueError() if event.id in poison else None
+
+        for number in range(60):
+            fresh.run(30)
+            fresh.commit(f"new{number}")
+        fresh.run(60)
+
+        assert {*names[50:], *(f"new{number}" for number in range(60))} == set(fresh.sink.ids)
+        assert {State.RETRYABLE} == {fresh.states()[name] for name in poison}
+        assert all(receipt.attempt for receipt in fresh.ledger.receipts(1, list(poison)).values())
+        assert len(fresh.sink.ids) == len(set(fresh.sink.ids))
+
+
 def test_an_outage_with_one_poison_event_among_many(tmp_path: Path) -> None:
     """Down for a day with 50,000 rows: nothing is dead-lettered by it, and it drains no faster than it may."""
     world = World(tmp_path, recovery_rate=500.0, probe_interval=120.0)
@@ -241,6 +288,20 @@ class TestLateRows:
 
         assert ["early", "late"] == world.sink.ids
         assert world.clock.monotonic() == began + by
+
+    def test_a_relay_that_was_killed_before_it_could_read_again(self, tmp_path: Path) -> None:
+        """The next one reads again what the tail had passed, though nothing had been read again yet."""
+        world = World(tmp_path, lease=10.0)
+        world.run(0)
+        row = world.table.drawn(*world.made("late"))
+        world.commit("early")
+        world.run(5)
+        world.table.show(row)
+
+        world.clock.advance(20)
+        world.run(10, world.another("next"))
+
+        assert ["early", "late"] == world.sink.ids
 
 
 class TestTakeover:
