@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from sigra_forward.__main__ import main
+from sigra_forward.__main__ import GC_THRESHOLDS, main
 from tests.support_parts import PATIENCE, wait_until
 
 APP = """
@@ -316,8 +317,12 @@ def test_a_relay_in_words(app: App, here: Any, capsys: pytest.CaptureFixture[str
     hosts_own: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, _: hosts_own.append(number))
 
+    thresholds = gc.get_threshold()
+    seen: list[object] = []
+
     def stop() -> None:
         wait_until(lambda: app.sent() == ["1"])
+        seen.append(gc.get_threshold())
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
         app.commit("2", day=3)
         wait_until(lambda: app.sent() == ["1", "2"])
@@ -331,6 +336,7 @@ def test_a_relay_in_words(app: App, here: Any, capsys: pytest.CaptureFixture[str
     stopper.join()
 
     assert [signal.SIGUSR1] == hosts_own
+    assert ([GC_THRESHOLDS], thresholds) == (seen, gc.get_threshold())
     assert handlers == [signal.getsignal(number) for number in numbers]
     assert (0, "relaying siem; SIGTERM or Ctrl-C settles what is in hand\nstopped\n") == (code, capsys.readouterr().out)
     signal.signal(signal.SIGUSR1, before)

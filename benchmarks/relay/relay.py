@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import create_engine
 
 from sigra_forward import AuditEvent, AuditForward, Relay, Route, SinkError
+from sigra_forward.__main__ import collecting_seldom
 from sigra_forward.telemetry import Delivered
 from sigra_forward_sqlalchemy import SQLAlchemyAuditRepository, SQLAlchemyLedger
 
@@ -99,4 +100,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with collecting_seldom():  # as `python -m sigra_forward relay` does
+        main()
