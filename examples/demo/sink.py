@@ -7,7 +7,7 @@ from time import monotonic, sleep
 
 from sigra_forward import Ack, AuditEvent, Forwarder, SchemaMismatchError, SinkError
 
-DOWN_AFTER = 300
+DOWN_AFTER = 100
 """Events that it takes before it is down…"""
 
 DOWN_FOR = 1.5
