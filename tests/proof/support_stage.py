@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
@@ -16,6 +18,8 @@ from typing import Any
 
 import sqlalchemy
 from attrs import evolve
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from sigra_forward import State
 from sigra_forward.testing import SupervisedProcess
@@ -96,6 +100,32 @@ class Stage:
         if begins:
             wait_until(lambda: self.ledger.lanes() and self.ledger.cursors(1).get("tail"), "it has begun with the lane")
         return process
+
+    def freeze(self, relay: SupervisedProcess) -> None:
+        """
+        Have *relay* sleep until SIGCONT, between two transactions in the ledger.
+
+        Of one that sleeps within one PostgreSQL ends the transaction; elsewhere its locks last until it wakes.
+        """
+        while True:
+            os.kill(relay.pid, signal.SIGSTOP)
+            wait_until(lambda: _sleeps(relay.pid), "it sleeps")
+            if self._is_lane_free():
+                return
+            os.kill(relay.pid, signal.SIGCONT)
+
+    def _is_lane_free(self) -> bool:
+        """Tell whether nobody has the lane's row locked; on SQLite, the ledger's file."""
+        try:
+            if self.setting.ledger:
+                with closing(sqlite3.connect(self.setting.ledger, timeout=0, isolation_level=None)) as connection:
+                    connection.execute("BEGIN IMMEDIATE")
+            else:
+                with self.engine.begin() as connection:
+                    connection.execute(text("SELECT number FROM sigra_forward_lanes FOR UPDATE NOWAIT"))
+        except (sqlite3.OperationalError, OperationalError):
+            return False
+        return True
 
     def write(self, writers: int, rows: int) -> Callable[[], set[str]]:
         """Start *writers* that commit *rows* in all; what is returned waits for them, and tells what they committed."""
@@ -206,3 +236,9 @@ class Stage:
 def _end(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.communicate()
+
+
+def _sleeps(pid: int) -> bool:
+    """Tell whether every thread of a process has been stopped."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(task.read_text(encoding="ascii").rpartition(")")[2].split()[0] == "T" for task in tasks)
