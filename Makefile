@@ -1,6 +1,7 @@
 # Everything runs in a virtual environment of its own, made on first use from any Python 3.10 to 3.13.
 #   make test                                       all tests: those of the core with their coverage gate, then those
-#                                                   that need a server, which are skipped where there is none
+#                                                   that need a server, which are skipped where there is none, and
+#                                                   the proofs in their small form
 #   make demo                                       the whole job, live
 #   make proof                                      that nothing is lost, in its full form: one table
 #   make test PYTHON=python3.13 VENV=.venv-3.13     on another Python
@@ -28,9 +29,9 @@ test-services: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
 demo: $(VENV)/.demo
 	$(BIN)/python -m examples.demo $(ARGS)
 
-# Kills, freezes and restarts real processes. SIGRA_FORWARD_PROOF=small is the form that takes minutes.
-proof: $(VENV)/.test $(VENV)/.databases
-	SIGRA_FORWARD_PROOF=$${SIGRA_FORWARD_PROOF:-full} $(BIN)/python -m pytest tests/proof $(ARGS)
+# Kills, freezes and restarts real processes. `make test-services` has the same proofs in a small form, of minutes.
+proof: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
+	SIGRA_FORWARD_PROOF=full $(BIN)/python -m pytest tests/proof $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

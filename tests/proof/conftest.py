@@ -10,31 +10,29 @@ from typing import Any
 import pytest
 
 from tests.adapters.conftest import (
-    SERVERS,
     mariadb_database,
     mariadb_server,
     postgres_database,
     postgres_server,
+    redis_db,
+    redis_server,
 )
 from tests.adapters.services import unavailable
 from tests.proof.support_postgres import OwnPostgreSQL
 from tests.proof.support_setting import Setting
 from tests.proof.support_stage import IS_FULL, Stage
 
-__all__ = ["mariadb_database", "mariadb_server", "postgres_database", "postgres_server"]
-
-OWN_SERVERS = {"own_postgres"}
+__all__ = ["mariadb_database", "mariadb_server", "postgres_database", "postgres_server", "redis_db", "redis_server"]
 
 FULL_TIMEOUT = 1800
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a server, and give the full form its time."""
+    """Have the proofs run beside what needs a server, for they take as long; and give the full form its time."""
     for item in items:
         if Path(__file__).parent not in item.path.parents:
             continue
-        if (SERVERS | OWN_SERVERS) & set(getattr(item, "fixturenames", ())):
-            item.add_marker("services")
+        item.add_marker("services")
         if IS_FULL:
             item.add_marker(pytest.mark.timeout(FULL_TIMEOUT))
 
