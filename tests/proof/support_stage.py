@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -22,6 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from sigra_forward import State
+from sigra_forward._ledger import Receipt
 from sigra_forward.testing import SupervisedProcess
 from tests.proof.support_setting import Setting, audit_events, keys_of
 
@@ -152,9 +153,20 @@ class Stage:
 
     def run(self, program: str, *arguments: str) -> int:
         """Run a program to its end, and return how it ended."""
+        return self._completed(program, *arguments).returncode
+
+    def output_of(self, program: str, *arguments: str) -> str:
+        """Run a program to its end, which is to be a good one, and return what it has printed."""
+        completed = self._completed(program, *arguments)
+        completed.check_returncode()
+        return completed.stdout
+
+    def _completed(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = self._command(program, self.setting.told(), *arguments)
         environment = {**os.environ, **self._environment}
-        return subprocess.run(command, cwd=ROOT, env=environment, timeout=PATIENCE, check=False).returncode
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, timeout=PATIENCE, check=False, stdout=subprocess.PIPE, text=True
+        )
 
     def commit(self, *rows: dict[str, object]) -> None:
         """Commit *rows* in one transaction."""
@@ -192,12 +204,17 @@ class Stage:
 
     def receipts(self) -> Counter[State]:
         """Return how many receipts there are in each state."""
-        found: Counter[State] = Counter()
+        return Counter(receipt.state for receipt in self._every_receipt())
+
+    def generations(self) -> Counter[int]:
+        """Return how many receipts there are in each generation."""
+        return Counter(receipt.generation for receipt in self._every_receipt())
+
+    def _every_receipt(self) -> Iterator[Receipt]:
         after = ""
         while page := self.ledger.page(1, after, 2000):
-            found.update(receipt.state for receipt in page)
+            yield from page
             after = page[-1].audit_event_id
-        return found
 
     def wait_until_settled(self, count: int) -> None:
         """Wait until *count* events are completed."""
