@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,28 +80,40 @@ def report(record_property: Callable[[str, object], None]) -> Callable[..., None
     """Note the figures of a proof, for the table."""
 
     def report(**figures: object) -> None:
-        record_property("proof", {name: str(value) for name, value in figures.items()})
+        told = {name: " and ".join(it) if isinstance(it, list) else str(it) for name, it in figures.items()}
+        record_property("proof", told)
 
     return report
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print one table of what was proved, with its figures."""
+    """Print one table of what was proved, with its figures: a line for each proof and database."""
     if not IS_FULL:
         return
     terminalreporter.section("proof")
-    lines = [("what", "on", "figures", "seconds", "")]
-    for outcome in ("passed", "failed", "xfailed", "skipped"):
-        for told in terminalreporter.stats.get(outcome, []):
-            if "tests/proof" not in told.nodeid or (outcome != "skipped" and told.when != "call"):
-                continue
-            _, _, name = told.nodeid.partition("::")
-            on, _, what = name.rpartition("::")
-            figures = dict(told.user_properties).get("proof", {})
-            words = ", ".join(f"{key} {value}" for key, value in figures.items())
-            lines.append(
-                (what.removeprefix("test_"), on.removeprefix("TestOn"), words, f"{told.duration:.1f}", outcome)
-            )
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
-    for line in lines:
-        terminalreporter.write_line("  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)))
+    told = [
+        (each, outcome)
+        for outcome in ("passed", "failed", "error", "skipped", "xfailed")
+        for each in terminalreporter.stats.get(outcome, [])
+        if "tests/proof" in each.nodeid
+    ]
+    lines = [_line(each, outcome) for each, outcome in told]
+    first = {what: number for number, (what, *_) in reversed([*enumerate(lines)])}
+    lines.sort(key=lambda line: (first[line[0]], line[1]))
+    table = [("what", "on", "figures", "seconds", ""), *lines]
+    widths = [max(len(line[column]) for line in table) for column in range(5)]
+    for line in table:
+        parts = zip(line, widths, strict=True)
+        terminalreporter.write_line("  ".join(part.ljust(width) for part, width in parts).rstrip())
+    outcomes = Counter(outcome for _, outcome in told)
+    terminalreporter.write_line(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
+
+
+def _line(told: Any, outcome: str) -> tuple[str, str, str, str, str]:
+    """Return one line of the table: what, on which database, its figures, how long it took, and how it ended."""
+    _, _, name = told.nodeid.partition("::")
+    on, _, what = name.rpartition("::")
+    figures = dict(told.user_properties).get("proof", {})
+    words = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in figures.items())
+    said = what.removeprefix("test_").replace("_", " ")
+    return said, on.removeprefix("TestOn"), words, f"{told.duration:.1f}", outcome

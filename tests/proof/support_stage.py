@@ -9,11 +9,12 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy
@@ -93,13 +94,18 @@ class Stage:
         """Start a relay in a hurry, with these *options*, and wait until it has begun, if it *begins* at all."""
         setting = evolve(self.setting, relay={**QUICK, **options})
         self._started += 1
-        process = SupervisedProcess(
-            self._command("relay", setting.told()), self._folder, self._environment, f"relay-{self._started}.log"
-        )
-        self._processes.callback(process.end)
+        process = self.supervise(self._command("relay", setting.told()), f"relay-{self._started}.log")
         wait_until(lambda: "works" in process.log(), "the relay works")
         if begins:
             wait_until(lambda: self.ledger.lanes() and self.ledger.cursors(1).get("tail"), "it has begun with the lane")
+        return process
+
+    def supervise(
+        self, command: Sequence[str], log: str, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> SupervisedProcess:
+        """Start what is started again whenever it ends, with its output in *log*."""
+        process = SupervisedProcess(command, self._folder, {**self._environment, **environment}, log)
+        self._processes.callback(process.end)
         return process
 
     def freeze(self, relay: SupervisedProcess) -> None:

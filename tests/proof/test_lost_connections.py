@@ -86,19 +86,21 @@ class Connections:
         stage.commit(*(row(name, 1) for name in sorted({*GOOD, POISON})))
         repository = stage.setting.repository()
         lost: Counter[str] = Counter()
-        repeats = 0
+        missing = repeats = 0
         for call in count(1, sized(4, 1)):
             came = _run(stage, repository, call, when, caplog)
             if not came.lost:
                 break
             lost[came.lost] += 1
-            repeats += len(came.sent) - len(GOOD)
+            missing += len(GOOD - {*came.sent})
+            repeats += len(came.sent) - len({*came.sent})
 
             assert set(came.sent) == GOOD, came.lost
             assert came.receipts.pop(POISON, None) in {State.CANCELLED, State.RETRYABLE, None}, came.lost
             assert dict.fromkeys(GOOD, State.COMPLETED) == came.receipts, came.lost
             assert came.told or came.lost == AHEAD, came.lost
-        report(losses=lost.total(), repeats=repeats, **dict(sorted(lost.items())))
+        names = sorted({name.removesuffix("_aside") for name in lost})
+        report(losses=lost.total(), missing=missing, repeats=repeats, calls="/".join(names))
 
         assert lost.total() >= sized(5, 20)
 
