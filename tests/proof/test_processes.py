@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -35,19 +36,24 @@ class Processes:
 
     def test_sigkill(self, stage: Stage, report: Report) -> None:
         """A relay that is killed at random moments is started again: nothing is missing, the keys are the same."""
-        rows, kills, random = sized(600, 20_000), sized(3, 40), Random(4)
+        rows, kills, page, random = sized(600, 20_000), sized(3, 40), 200, Random(4)
         stage.commit(*(row(f"before-{number}", number) for number in range(rows // 4)))
-        relay = stage.relay(**SHORT, page=200)
+        relay = stage.relay(**SHORT, page=page)
         wait = stage.write(2, rows - rows // 4)
+        repeats = []
         for kill, moment in enumerate(sorted(random.randrange(rows) for _ in range(kills)), 1):
             stage.wait_for(moment + 1)
             relay.kill()
+            repeats.append(stage.repeats())
             wait_until(lambda kill=kill: relay.log().count("works") == kill + 1, "it was started again")
         committed = wait()
         stage.wait_for(rows)
         stage.wait_until_settled(rows)
-        report(rows=rows, kills=kills, missing=len(stage.missing()), repeats=stage.repeats())
+        repeats.append(stage.repeats())
+        most = max(after - before for before, after in pairwise(repeats))
+        report(rows=rows, kills=kills, missing=len(stage.missing()), repeats=repeats[-1], most_repeats_by_a_kill=most)
 
+        assert most <= 2 * page  # the one that is written down, and the one that goes out meanwhile
         assert rows // 4 + len(committed) == rows
         assert (set(), set()) == (stage.missing(), stage.foreign())
         assert {State.COMPLETED: rows} == stage.receipts()
