@@ -20,6 +20,9 @@ from tests.proof.support_stage import Stage, sized, wait_until
 
 LOST = 0.05
 
+AT_ONCE = 50
+"""Jobs on the queue, at most: where the worker is far behind, the relay delivers what the queue would have."""
+
 Report = Callable[..., None]
 
 
@@ -70,8 +73,9 @@ class Brokers:
         with make_host(stage.setting, queue) as host:
             for number in range(rows):
                 stage.commit(row(str(number), number))
-                event = host.repository.get(str(number))
-                host.dispatch(event)
+                host.dispatch(host.repository.get(str(number)))
+                if number % AT_ONCE == AT_ONCE - 1:
+                    stage.wait_for(number - len(queue.lost) - AT_ONCE)
         stage.wait_for(rows)
         stage.wait_until_settled(rows)
         by_relay = {key for key, reading in stage.received() if reading}
