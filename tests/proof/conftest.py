@@ -15,6 +15,8 @@ from tests.adapters.conftest import (
     mariadb_server,
     postgres_database,
     postgres_server,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
     redis_db,
     redis_server,
 )
@@ -23,7 +25,16 @@ from tests.proof.support_postgres import OwnPostgreSQL
 from tests.proof.support_setting import Setting
 from tests.proof.support_stage import IS_FULL, Stage
 
-__all__ = ["mariadb_database", "mariadb_server", "postgres_database", "postgres_server", "redis_db", "redis_server"]
+__all__ = [
+    "mariadb_database",
+    "mariadb_server",
+    "postgres_database",
+    "postgres_server",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+    "redis_db",
+    "redis_server",
+]
 
 FULL_TIMEOUT = 1800
 
