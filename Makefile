@@ -31,7 +31,7 @@ demo: $(VENV)/.demo
 
 # Kills, freezes and restarts real processes. `make test-services` has the same proofs in a small form, of minutes.
 proof: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
-	SIGRA_FORWARD_PROOF=full $(BIN)/python -m pytest tests/proof $(ARGS)
+	SIGRA_FORWARD_PROOF=full $(BIN)/python -m pytest tests/proof $(SIDE_BY_SIDE) $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
