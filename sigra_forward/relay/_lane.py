@@ -314,7 +314,7 @@ class LaneWorker:
                 ahead = None if is_last else Later(self._next_page(stretch, page, limit))
                 is_whole = self._send_page(page, stretch)
                 settled = self._settle()
-                self._written()
+                self._written(settled)
                 self._side = Later(self._writing(settled, stretch, page, is_whole=is_whole))
                 if ahead is None or not is_whole:
                     break
@@ -344,11 +344,17 @@ class LaneWorker:
 
         return write
 
-    def _written(self) -> None:
-        """Wait for what is being written down on the side."""
+    def _written(self, following: _Settled | None = None) -> None:
+        """Wait for what is being written down on the side; where that fails, *following* is kept for later too."""
         side, self._side = self._side, None
-        if side is not None:
+        if side is None:
+            return
+        try:
             side.result()
+        except BaseException:
+            if following is not None:
+                self._unkept.append((following, None))
+            raise
 
     def _send_page(self, page: Page, stretch: Stretch) -> bool:
         """Send what is owed of *page*, and tell whether all of it was handed over."""
@@ -488,7 +494,7 @@ class LaneWorker:
 
     def _write(self, settled: _Settled) -> None:
         """Write it down now."""
-        self._written()
+        self._written(settled)
         self._keep(settled, None)
 
     def _keep(self, settled: _Settled, cursor: Cursor | None) -> None:

@@ -449,6 +449,32 @@ class TestALedgerThatFails:
         assert (ids(3), dict.fromkeys(ids(3), State.COMPLETED)) == (world.sink.ids, world.states())
         assert ids(3) == [delivered.audit_event_id for delivered in world.telemetry.of(Delivered)]
 
+    def test_what_is_written_on_the_side_fails_while_the_next_page_goes_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither page is sent again."""
+        world = World(tmp_path, page=2)
+        world.run(0)
+        record, failing = world.ledger.record, iter([OSError()])
+
+        def fails_once(lane: int, receipts: Any, *rest: Any) -> bool:
+            for error in failing if receipts else ():
+                raise error
+            return bool(record(lane, receipts, *rest))
+
+        monkeypatch.setattr(world.ledger, "record", fails_once)
+        world.commit(*ids(6))
+        world.clock.advance(5)
+        with pytest.raises(OSError):  # noqa: PT011
+            while True:
+                world.worker.step()
+        world.worker.doubt()
+        world.run(60)
+
+        assert ids(6) == world.sink.ids
+        assert dict.fromkeys(ids(6), State.COMPLETED) == world.states()
+        assert ids(6) == [delivered.audit_event_id for delivered in world.telemetry.of(Delivered)]
+
     def test_a_lease_that_cannot_be_asked_for_between_two_calls(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
