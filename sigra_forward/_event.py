@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import repeat
 from typing import Any, TypeGuard
 from uuid import UUID
 
 from attrs import field, fields, frozen
 
 from sigra_forward._json import json_safe
-from sigra_forward._names import NAME_RULE, REFERENCE_RULE, is_name, is_reference, type_name
+from sigra_forward._names import MAX_LENGTH, NAME_RULE, REFERENCE_RULE, is_harmless, is_name, is_reference, type_name
 
 DEFAULT_SOURCE = "audit_events"
 
@@ -138,6 +139,54 @@ class AuditEvent:
 
 
 FIELDS: tuple[str, ...] = tuple(attribute.name for attribute in fields(AuditEvent))
+
+
+def events_of(source: str, columns: Mapping[str, Sequence[Any]]) -> list[AuditEvent] | None:
+    """
+    Make an event of each row of *columns*, in a quarter of the time that it takes to make one by one.
+
+    Args:
+        source: Of all of them.
+        columns: The values of each field, one for each event, of which there is one at least. A field that is not there
+            is left at its default.
+
+    Returns:
+        The events; ``None`` where a value is not just as an event holds it: `AuditEvent` itself changes it, or says why
+        it cannot.
+    """
+    if not is_name(source) or not all(_fits(name, column) for name, column in columns.items()):
+        return None
+    count = len(columns["id"])
+    told: dict[str, Iterable[Any]] = {name: columns.get(name, repeat(None)) for name in FIELDS}
+    told["source"] = repeat(source)
+    for name in ("metadata", "extra"):
+        told[name] = map(dict, columns[name]) if name in columns else ({} for _ in range(count))
+    events = []
+    for values in zip(*told.values(), strict=False):  # where all are the same they have no end
+        event = object.__new__(AuditEvent)
+        held = vars(event)
+        # By name: so Python keeps the names once for all events, as it does where `__init__` sets them.
+        held["id"], held["action"], held["occurred_at"], held["source"], held["outcome"] = values[:5]
+        held["actor_id"], held["actor_type"], held["target_id"], held["target_type"] = values[5:9]
+        held["ip_address"], held["user_agent"], held["organization_id"] = values[9:12]
+        held["effective_user_id"], held["inserted_at"], held["metadata"], held["extra"] = values[12:]
+        events.append(event)
+    return events
+
+
+def _fits(name: str, column: Sequence[Any]) -> bool:
+    """Tell whether *column* holds what an event may hold as *name*, as it is."""
+    kinds = set(map(type, column))
+    if name == "id":
+        return kinds == {str} and all(column) and max(map(len, column)) <= MAX_LENGTH and is_harmless("".join(column))
+    if name == "action":
+        return kinds == {str} and all(column)
+    if name in {"occurred_at", "inserted_at"}:
+        moments = column if name == "occurred_at" else [value for value in column if value is not None]
+        return set(map(type, moments)) <= {datetime} and None not in set(map(datetime.utcoffset, moments))
+    if name in {"metadata", "extra"}:
+        return kinds == {dict}
+    return not name.endswith("_id") or kinds <= {str, type(None)}
 
 
 def is_event(value: object) -> TypeGuard[AuditEvent]:

@@ -18,9 +18,12 @@ NAME_RULE = "1 to 255 of A-Z a-z 0-9 _ . : -"
 
 def is_reference(value: object) -> TypeGuard[str]:
     """Tell whether *value* can stand in job args: an exact `str` that keeps `REFERENCE_RULE`."""
-    if type(value) is not str or not 0 < len(value) <= MAX_LENGTH:
-        return False
-    return (value.isascii() and value.isprintable()) or _FORBIDDEN.search(value) is None  # the first is twice as fast
+    return type(value) is str and 0 < len(value) <= MAX_LENGTH and is_harmless(value)
+
+
+def is_harmless(text: str) -> bool:
+    """Tell whether none of *text* is a control, surrogate, line or paragraph separator."""
+    return (text.isascii() and text.isprintable()) or _FORBIDDEN.search(text) is None  # the first is twice as fast
 
 
 def is_name(value: object) -> bool:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from datetime import date, datetime, timedelta, timezone
 from enum import IntEnum
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sigra_forward import AuditEvent
-from sigra_forward._event import FIELDS, is_event
+from sigra_forward._event import FIELDS, events_of, is_event
 from sigra_forward.testing import make_event
 from tests.support_ids import spelled
 from tests.support_values import SECRET, HidesItsClass, HostileInt, SelfSpelledStr
@@ -373,3 +374,69 @@ class Liar:
 def test_what_is_an_event(expected: bool, value: object) -> None:
     """An event is told by its type alone, not by what it says of its class."""
     assert expected is is_event(value)
+
+
+COLUMNS: dict[str, list[Any]] = {
+    "id": ["1", UUID_TEXT, "\N{GREEK SMALL LETTER ALPHA}"],
+    "action": ["a", "b", "c"],
+    "occurred_at": [NOON, NOON.astimezone(timezone(timedelta(hours=2))), NOON],
+    "inserted_at": [NOON, None, NOON],
+    "actor_id": ["7", None, "8"],
+    "outcome": [None, "failure", None],
+    "metadata": [{"a": 1}, {}, {"b": [2]}],
+    "extra": [{}, {"tenant": 1}, {}],
+}
+
+
+class TestManyAtOnce:
+    """`events_of` makes what `AuditEvent` makes, of what is as an event holds it."""
+
+    @pytest.mark.parametrize("names", [list(COLUMNS), ["id", "action", "occurred_at"]])
+    def test_they_are_equal(self, names: list[str]) -> None:
+        """Field by field, those that are not given included; and no event shares a dict with another, or a row."""
+        columns = {name: COLUMNS[name] for name in names}
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+        events = events_of("logins", columns)
+
+        assert [AuditEvent(source="logins", **row) for row in rows] == events  # type: ignore[arg-type]
+        assert [list(FIELDS)] * len(rows) == [list(vars(event)) for event in events]
+        dicts = [value for event in events for value in (event.metadata, event.extra)]
+        given = [id(value) for row in rows for value in row.values()]
+        assert 2 * len(rows) == len({id(value) for value in dicts} - set(given))
+        assert [hash(event) for event in events] == [hash(AuditEvent(source="logins", **row)) for row in rows]  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("id", 1),
+            ("id", ""),
+            ("id", "x" * 256),
+            ("id", "a\nb"),
+            ("id", "a\u2028b"),
+            ("id", None),
+            ("id", SelfSpelledStr("a")),
+            ("action", ""),
+            ("action", None),
+            ("occurred_at", NAIVE),
+            ("occurred_at", None),
+            ("occurred_at", "2026"),
+            ("inserted_at", NAIVE),
+            ("inserted_at", date(2026, 1, 1)),
+            ("actor_id", 7),
+            ("actor_id", UUID(UUID_TEXT)),
+            ("metadata", None),
+            ("metadata", OrderedDict(a=1)),
+            ("extra", []),
+        ],
+        ids=spelled,
+    )
+    def test_what_is_not_as_an_event_holds_it(self, name: str, value: object) -> None:
+        """It is left to `AuditEvent`, with all the others."""
+        columns = {**COLUMNS, name: [*COLUMNS[name][:2], value]}
+
+        assert events_of("logins", columns) is None
+
+    def test_a_source_that_is_none(self) -> None:
+        """Likewise."""
+        assert events_of("no source", COLUMNS) is None

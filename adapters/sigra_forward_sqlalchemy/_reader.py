@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import repeat
 from typing import Any, cast
 from uuid import UUID
 
@@ -15,9 +14,9 @@ from sqlalchemy.types import TypeEngine
 from sigra_forward import AuditEvent
 from sigra_forward.errors import UnreadableRowError
 from sigra_forward.stores.adapter import (
-    FIELDS,
     Found,
     Times,
+    events_of,
     is_reference,
     metadata_of,
     spelled,
@@ -26,7 +25,7 @@ from sigra_forward.stores.adapter import (
     uuid_text,
 )
 from sigra_forward_sqlalchemy._layout import MOMENTS, Layout, is_text
-from sigra_forward_sqlalchemy._positions import told, told_uuid
+from sigra_forward_sqlalchemy._positions import told, told_uuids
 
 Converter = Callable[[Any], Any]
 
@@ -50,8 +49,8 @@ class Reader:
         }
         self._id_place = places[layout.id]
         self._time_place = layout.columns(whole=False).index(layout.fields["occurred_at"])
-        self._tell_position = told_uuid if layout.is_uuid_as_text(layout.position) else told
-        self._tell_id = told_uuid if layout.is_uuid_as_text(layout.id) else told
+        self._tell_position = told_uuids if layout.is_uuid_as_text(layout.position) else told
+        self._tell_id = told_uuids if layout.is_uuid_as_text(layout.id) else told
 
     def named(self, row: Sequence[Any]) -> str:
         """Return a row's id as events spell it, and one that cannot be spelled as what it looks like."""
@@ -63,7 +62,12 @@ class Reader:
 
     def position(self, row: Sequence[Any]) -> str:
         """Return where a row stands."""
-        return f"{self._tell_position(row[0])}/{self._tell_id(row[self._id_place])}"
+        return self.positions([row])[0]
+
+    def positions(self, rows: Sequence[Sequence[Any]]) -> list[str]:
+        """Return where each of *rows* stands."""
+        firsts = self._tell_position([row[0] for row in rows])
+        return list(map("/".join, zip(firsts, self._tell_id([row[self._id_place] for row in rows]), strict=True)))
 
     def whole(self, rows: Sequence[Sequence[Any]]) -> list[Found]:
         """Return what was found, with the events."""
@@ -71,12 +75,12 @@ class Reader:
             Found(event.id, position, event.occurred_at, event)
             if type(event) is AuditEvent
             else Found(self.named(row), position, error=event)  # type: ignore[arg-type]
-            for row, position, event in zip(rows, map(self.position, rows), self.events(rows), strict=True)
+            for row, position, event in zip(rows, self.positions(rows), self.events(rows), strict=True)
         ]
 
     def brief(self, rows: Sequence[Sequence[Any]]) -> list[Found]:
         """Return what was found, by ids and times alone."""
-        return list(map(self._brief, rows))
+        return list(map(self._brief, rows, self.positions(rows)))
 
     def events(self, rows: Sequence[Sequence[Any]]) -> Sequence[AuditEvent | UnreadableRowError]:
         """Return the event of each row, or why there is none."""
@@ -93,10 +97,10 @@ class Reader:
         """Return the event of what a mapped object holds."""
         read = {name: _in_memory(self._layout, name)(values[name]) for name in self._layout.fields}
         extra = {name: values[f"extra {name}"] for name in self._layout.extra}
-        return _to_event(self._source, extra, *(read.get(name) for name in _NAMES))
+        return self._made({**read, "extra": extra})
 
-    def _brief(self, row: Sequence[Any]) -> Found:
-        name, position = self.named(row), self.position(row)
+    def _brief(self, row: Sequence[Any], position: str) -> Found:
+        name = self.named(row)
         try:
             moment = self._occurred_at(row[self._time_place])
             if moment is None or not is_reference(name):
@@ -110,60 +114,22 @@ class Reader:
             return []
         columns = list(zip(*rows, strict=True))
         told = {name: _converted(columns[place], convert) for name, (place, convert) in self._fields.items()}
-        extra: Iterable[Any] = _NOTHING
         if self._extra:
             parts = [_converted(columns[place], convert) for place, convert in self._extra.values()]
-            extra = (dict(zip(self._extra, row, strict=True)) for row in zip(*parts, strict=True))
-        return list(map(_to_event, repeat(self._source), extra, *(told.get(name, _NOTHING) for name in _NAMES)))
+            told["extra"] = [dict(zip(self._extra, row, strict=True)) for row in zip(*parts, strict=True)]
+        events = events_of(self._source, told)
+        if events is None:
+            return [self._made(dict(zip(told, row, strict=True))) for row in zip(*told.values(), strict=True)]
+        return events
+
+    def _made(self, values: dict[str, Any]) -> AuditEvent:
+        return AuditEvent(source=self._source, **values)
 
     def _event(self, row: Sequence[Any]) -> AuditEvent | UnreadableRowError:
         try:
             return self._events([row])[0]
         except (ValueError, TypeError) as exc:
             return unreadable(exc)
-
-
-_NAMES = tuple(name for name in FIELDS if name not in {"source", "extra"})
-_NOTHING = repeat(None)
-
-
-def _to_event(
-    source: Any,
-    extra: Any,
-    event_id: Any,
-    action: Any,
-    occurred_at: Any,
-    outcome: Any,
-    actor_id: Any,
-    actor_type: Any,
-    target_id: Any,
-    target_type: Any,
-    ip_address: Any,
-    user_agent: Any,
-    organization_id: Any,
-    effective_user_id: Any,
-    inserted_at: Any,
-    metadata: Any,
-) -> AuditEvent:
-    """Make an event of values in the order of `_NAMES`."""
-    return AuditEvent(
-        id=event_id,
-        action=action,
-        occurred_at=occurred_at,
-        source=source,
-        outcome=outcome,
-        actor_id=actor_id,
-        actor_type=actor_type,
-        target_id=target_id,
-        target_type=target_type,
-        ip_address=ip_address,
-        user_agent=user_agent,
-        organization_id=organization_id,
-        effective_user_id=effective_user_id,
-        inserted_at=inserted_at,
-        metadata=metadata,
-        extra=extra,
-    )
 
 
 def _converted(column: Sequence[Any], convert: Converter | None) -> Sequence[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sigra_forward._dependencies import require
-from sigra_forward._event import FIELDS
+from sigra_forward._event import FIELDS, events_of
 from sigra_forward._fork import close_before_fork, forget_after_fork
 from sigra_forward._instants import parse_iso
 from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Look, Receipt
@@ -44,6 +44,7 @@ __all__ = [
     "Times",
     "Words",
     "close_before_fork",
+    "events_of",
     "forget_after_fork",
     "is_name",
     "is_reference",

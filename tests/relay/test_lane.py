@@ -117,6 +117,23 @@ class TestOutage:
         assert sorted(names) == sorted(world.sink.ids)
         assert dict.fromkeys(names, State.COMPLETED) == world.states()
 
+    def test_one_event_in_the_midst_of_what_is_settled(self, tmp_path: Path) -> None:
+        """The probe finds it, wherever it is in the page that could not be finished."""
+        world = World(tmp_path, page=200)
+        names = ids(400)
+        world.commit(*names)
+        settled = [due(name, world.now(), state=State.COMPLETED, due_at=None) for name in names if name != "e00150"]
+        world.ledger.record(1, settled)
+        world.sink.rule = lambda _: SinkError("http_503")
+
+        world.run(90)
+        down = [batch for _, batch in world.sink.calls]
+        world.sink.rule = lambda _: None
+        world.run(30)
+
+        assert [["e00150"]] * 4 == down
+        assert ["e00150"] == world.sink.ids
+
     def test_retry_after_is_honoured(self, world: World) -> None:
         """Nothing is tried for as long as the sink asks."""
         world.sink.rule = lambda _: SinkError("http_429", retry_after=120)
