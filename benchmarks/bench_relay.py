@@ -4,8 +4,8 @@ What the relay delivers in a second, beside OpenTelemetry's batch processor, and
 Run by ``make bench-relay``; it needs PostgreSQL on its standard local port, or where ``BENCH_POSTGRES`` says. The relay
 reads an audit table, hands batches to a sink on loopback and writes receipts, in one process; OpenTelemetry's
 ``BatchLogRecordProcessor`` hands records of the same content, which are in memory already, to the same sink by its
-OTLP/HTTP exporter. Both sides take turns, and ratios of medians are printed. ``--only`` names the parts to run:
-``make bench-relay ARGS="--only otel --events 50000"``.
+OTLP/HTTP exporter. Both sides take turns, and ratios of medians are printed. The part ``celery`` needs Redis too.
+``--only`` names the parts to run: ``make bench-relay ARGS="--only otel --events 50000"``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import psycopg
 
 HERE = Path(__file__).parent / "relay"
 ADMIN = os.environ.get("BENCH_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
-PARTS = ("otel", "receipts", "memory")
 
 AUDIT_TABLE = """
 CREATE TABLE audit_events (id text PRIMARY KEY, action text NOT NULL, occurred_at timestamptz NOT NULL,
@@ -134,8 +133,8 @@ def main() -> None:
     lines: list[Sequence[str]] = []
     with database() as dsn, running("sink") as sink:
         port = heard(sink)
-        for part in options.only or PARTS:
-            lines += {"otel": against_otel, "receipts": against_none, "memory": in_memory}[part](dsn, port, options)
+        for part in options.only or MEASURES:
+            lines += MEASURES[part](dsn, port, options)
     print("| what | ours | against | ratio | bar |")
     print("|---|---:|---:|---:|---:|")
     for line in lines:
@@ -173,6 +172,26 @@ def against_otel(dsn: str, port: int, options: argparse.Namespace) -> list[Seque
             )
         )
     return [*lines, ("CPU time of the relay for an event", f"{median(cpu):.1f} µs", "", "", "")]
+
+
+def against_celery(dsn: str, port: int, options: argparse.Namespace) -> list[Sequence[str]]:
+    """Compare with the task written by hand of ``bench_queues.py``, on Celery and Redis, with one worker process."""
+    ours = [options.events / relayed(dsn, port, options.events)["seconds"] for _ in range(options.rounds)]
+    received(port)
+    command = [sys.executable, str(Path(__file__).parent / "bench_queues.py"), "celery-redis"]
+    environment = {**os.environ, "BENCH_ONE": "1"}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    _, _, ratio, jobs, *_ = said.split("|")
+    by_hand = float(jobs.strip().removesuffix("/s")) / float(ratio.strip().removesuffix("×"))
+    return [
+        (
+            "events/s, against a Celery task written by hand that reloads the row and POSTs it",
+            f"{median(ours):.0f}/s",
+            f"{by_hand:.0f}/s",
+            f"{median(ours) / by_hand:.0f}×",
+            "≥ 80×",
+        )
+    ]
 
 
 def against_none(dsn: str, port: int, options: argparse.Namespace) -> list[Sequence[str]]:
@@ -214,6 +233,9 @@ def in_memory(dsn: str, port: int, options: argparse.Namespace) -> list[Sequence
     ]
 
 
+MEASURES = {"otel": against_otel, "celery": against_celery, "receipts": against_none, "memory": in_memory}
+
+
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -221,7 +243,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each (default: %(default)s)")
     parser.add_argument("--receipts", type=int, default=1_000_000, help="receipts behind the tail")
     parser.add_argument("--memory", type=int, default=1_000_000, help="events for the peak of memory")
-    parser.add_argument("--only", action="append", choices=PARTS, help="the parts to run; may be given again")
+    parser.add_argument("--only", action="append", choices=list(MEASURES), help="the parts to run; may be given again")
     return parser.parse_args()
 
 
