@@ -993,6 +993,8 @@ def test_a_position_must_be_there(table: Host) -> None:
         ("occurred_at", {"occurred_at": "yesterday"}),
         ("action", {"action": None}),
         ("metadata is no JSON", {"metadata": "{"}),
+        ("metadata is no JSON", {"metadata": '{"a": 1} {"b": 2}'}),
+        ("metadata is no JSON", {"metadata": '{"a": }'}),
         ("id", {"id": "x" * 256}),
     ],
 )
