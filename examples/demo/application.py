@@ -57,5 +57,6 @@ class SignInApplication:
 
     def visits(self) -> set[int]:
         """Return the numbers of the visits that are committed."""
+        visits = "SELECT json_extract(metadata, '$.visit') FROM audit_events"
         with closing(sqlite3.connect(self._database)) as connection:
-            return {visit for (visit,) in connection.execute("SELECT json_extract(metadata, '$.visit') FROM audit_events")}
+            return {visit for (visit,) in connection.execute(visits)}
