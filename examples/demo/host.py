@@ -42,7 +42,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: is_over.set())
     application = SignInApplication(folder / "application.db")
     with audit_forward(folder) as host:
-        # A killed relay's lane is free after two seconds; rows that became visible before all others are swept up in five.
+        # A killed relay's lane is free after two seconds, and rows that come before all others are swept up in five.
         relay = Relay(host, poll=0.1, lease=2, probe_interval=0.5, daily=5)
         with relay, ThreadPoolExecutor(VISITORS) as visitors:
             list(visitors.map(application.sign_in, sorted(set(range(rows)) - application.visits())))
