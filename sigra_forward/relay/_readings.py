@@ -169,11 +169,13 @@ class _Again:
 
 
 class _Sweep:
-    """Reads from some position up to where the tail stood when it began, once in a while."""
+    """Reads from some position up to where the tail stood when it began, once in a while; at first after *young*."""
 
-    def __init__(self, name: str, every: float, due: float) -> None:
+    def __init__(self, name: str, every: float, due: float, young: float, young_until: float) -> None:
         self.name = name
         self._every = every
+        self._young = young
+        self._young_until = young_until
         self._due = due
         self._begun_at = -inf
         self._begun: datetime | None = None
@@ -182,7 +184,7 @@ class _Sweep:
 
     def resume(self, cursor: Cursor, began_at: float) -> None:
         """Go on where *cursor* stands, of a sweep that began *began_at*."""
-        self._begun_at, self._begun, self._due = began_at, cursor.moved_at, began_at + self._every
+        self._begun_at, self._begun, self._due = began_at, cursor.moved_at, self._next_after(began_at)
         self.position, self._until = cursor.position, cursor.until
 
     @property
@@ -195,7 +197,7 @@ class _Sweep:
 
     def begin(self, now: float, wall: datetime, begin: str | None, tail: str | None) -> Cursor:
         """Begin behind *begin*, to end where the *tail* stands, and return what to write down."""
-        self._begun_at, self._begun, self._due = now, wall, now + self._every
+        self._begun_at, self._begun, self._due = now, wall, self._next_after(now)
         self.position, self._until = begin, tail
         return Cursor(self.name, begin, tail, wall)
 
@@ -214,6 +216,9 @@ class _Sweep:
 
     def next_at(self) -> float:
         return self._due if self._until is None else -inf
+
+    def _next_after(self, begun_at: float) -> float:
+        return begun_at + (self._young if begun_at < self._young_until else self._every)
 
 
 class Readings:
@@ -236,8 +241,11 @@ class Readings:
         self.tail = _Tail(head if tail is None else tail.position, pace, head, now)
         self._again = [self._reread(cursors, delay, now, wall) for delay in pace.rereads]
         began = wall if origin is None or origin.moved_at is None else origin.moved_at
-        self._hourly = self._sweep(cursors, HOURLY, pace.hourly, began.timestamp() - self._ahead + pace.hourly)
-        self._daily = self._sweep(cursors, DAILY, pace.daily, -inf)
+        # What became visible just after the lane began may lie before all that the hourly sweep reads: it is dated, or
+        # numbered, before the row that was the last one then. So the first daily sweep is followed by another soon.
+        self._old_at = began.timestamp() - self._ahead + pace.hourly
+        self._hourly = self._sweep(cursors, HOURLY, pace.hourly, self._old_at)
+        self._daily = self._sweep(cursors, DAILY, pace.daily, -inf, young=min(pace.hourly, pace.daily))
         self._backfill = self._sweep(cursors, BACKFILL, inf, inf)
         self._is_tails_turn = True
         self.first = [] if tail is not None else [Cursor(ORIGIN, head, None, wall), Cursor(TAIL, head, None, wall)]
@@ -251,8 +259,11 @@ class Readings:
             again.follow(now, tail)
         return again
 
-    def _sweep(self, cursors: Mapping[str, Cursor], name: str, every: float, due: float) -> _Sweep:
-        sweep, cursor = _Sweep(name, every, due), cursors.get(name)
+    def _sweep(
+        self, cursors: Mapping[str, Cursor], name: str, every: float, due: float, young: float | None = None
+    ) -> _Sweep:
+        sweep = _Sweep(name, every, due, every if young is None else young, self._old_at)
+        cursor = cursors.get(name)
         if cursor is not None and cursor.moved_at is not None:
             sweep.resume(cursor, cursor.moved_at.timestamp() - self._ahead)
         return sweep
