@@ -84,6 +84,10 @@ class DramatiqContract(QueueWorkerContract):
         return [*environment, *command, "--processes", "1", "--threads", "4"]
 
     @classmethod
+    def is_up(cls, log: str) -> bool:
+        return "ready for action" in log  # a kill just before it leaves Dramatiq's master waiting for a lock
+
+    @classmethod
     def ended(cls, rig: Rig, audit_event_id: str, log: str) -> Ended | None:
         ends = re.findall(rf" ENDED (\w+) {audit_event_id} (\w+)$", log, re.MULTILINE)
         if not ends:

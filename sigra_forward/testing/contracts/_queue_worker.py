@@ -82,6 +82,7 @@ class QueueWorkerContract:
       ``old=True``: one that does not know our task at all.
     * `ended`: how the library's own tools say that a job has ended.
     * `put`: write a job into the queue by hand.
+    * `is_up`: whether a worker has started, where one that is starting does not outlive a kill of its process.
 
     Where a test cannot hold, override it, call ``super()``, and mark it ``xfail(strict=True)`` with the reason.
     """
@@ -125,6 +126,11 @@ class QueueWorkerContract:
         raise NotImplementedError
 
     @classmethod
+    def is_up(cls, log: str) -> bool:
+        """Tell whether a worker that has printed *log* would survive a kill of a process of its own."""
+        return True
+
+    @classmethod
     def ended(cls, rig: Rig, audit_event_id: str, log: str) -> Ended | None:
         """Return how the job of that event has ended, if it has; *log* is what the worker has printed."""
         raise NotImplementedError
@@ -165,9 +171,10 @@ class QueueWorkerContract:
         """Start all that ends in a kill at once, because recovery is a matter of waiting."""
         with ExitStack() as stack:
             crashes = {}
-            for lane, kind in _CRASHES.items():
-                worker = stack.enter_context(cls.started(rig, lane))
-                crashes[lane] = Crash(worker, cls.enqueue(rig, f"{kind}.{lane}"))
+            workers = {lane: stack.enter_context(cls.started(rig, lane)) for lane in _CRASHES}
+            cls.wait_for(lambda: all(cls.is_up(worker.log()) for worker in workers.values()), cls.patience)
+            for lane, worker in workers.items():
+                crashes[lane] = Crash(worker, cls.enqueue(rig, f"{_CRASHES[lane]}.{lane}"))
             held = crashes["worker"]
             cls.wait_for(lambda: rig.bench.runs(held.event.id), cls.patience)
             held.worker.kill()
