@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from itertools import repeat
+from operator import attrgetter
 from typing import Any, TypeGuard
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from sigra_forward._names import MAX_LENGTH, NAME_RULE, REFERENCE_RULE, is_harml
 
 DEFAULT_SOURCE = "audit_events"
 
+_zone_of = attrgetter("tzinfo")
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -162,14 +164,28 @@ def events_of(source: str, columns: Mapping[str, Sequence[Any]]) -> list[AuditEv
     for name in ("metadata", "extra"):
         told[name] = map(dict, columns[name]) if name in columns else ({} for _ in range(count))
     events = []
-    for values in zip(*told.values(), strict=False):  # where all are the same they have no end
+    for row in zip(*told.values(), strict=False):  # where all are the same they have no end
         event = object.__new__(AuditEvent)
         held = vars(event)
         # By name: so Python keeps the names once for all events, as it does where `__init__` sets them.
-        held["id"], held["action"], held["occurred_at"], held["source"], held["outcome"] = values[:5]
-        held["actor_id"], held["actor_type"], held["target_id"], held["target_type"] = values[5:9]
-        held["ip_address"], held["user_agent"], held["organization_id"] = values[9:12]
-        held["effective_user_id"], held["inserted_at"], held["metadata"], held["extra"] = values[12:]
+        (
+            held["id"],
+            held["action"],
+            held["occurred_at"],
+            held["source"],
+            held["outcome"],
+            held["actor_id"],
+            held["actor_type"],
+            held["target_id"],
+            held["target_type"],
+            held["ip_address"],
+            held["user_agent"],
+            held["organization_id"],
+            held["effective_user_id"],
+            held["inserted_at"],
+            held["metadata"],
+            held["extra"],
+        ) = row
         events.append(event)
     return events
 
@@ -183,7 +199,10 @@ def _fits(name: str, column: Sequence[Any]) -> bool:
         return kinds == {str} and all(column)
     if name in {"occurred_at", "inserted_at"}:
         moments = column if name == "occurred_at" else [value for value in column if value is not None]
-        return set(map(type, moments)) <= {datetime} and None not in set(map(datetime.utcoffset, moments))
+        if not set(map(type, moments)) <= {datetime}:
+            return False
+        # Of Python's own UTC nobody need be asked for the offset of each.
+        return set(map(_zone_of, moments)) <= {timezone.utc} or None not in set(map(datetime.utcoffset, moments))
     if name in {"metadata", "extra"}:
         return kinds == {dict}
     return not name.endswith("_id") or kinds <= {str, type(None)}

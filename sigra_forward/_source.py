@@ -10,7 +10,7 @@ from sigra_forward._event import AuditEvent
 from sigra_forward.errors import UnreadableRowError
 
 
-@frozen
+@frozen(slots=False)
 class Found:
     """
     One committed row of the audit table.

@@ -77,7 +77,7 @@ class Layout:
         moments = {column for column in self.columns(whole=True) if is_time(column.type)}
         return [
             cast(column, Text)
-            if (times_as_text and column in moments) or self._is_told_as_text(column)
+            if (times_as_text and column in moments) or self.is_told_as_text(column)
             else _bare(column)
             for column in self.columns(whole=whole)
         ]
@@ -89,9 +89,9 @@ class Layout:
 
     def is_uuid_as_text(self, column: ColumnElement[Any]) -> bool:
         """Tell whether the text that comes of *column* stands for a UUID, as which it must go back."""
-        return isinstance(column.type, Uuid) and self._is_told_as_text(column)
+        return isinstance(column.type, Uuid) and self.is_told_as_text(column)
 
-    def _is_told_as_text(self, column: ColumnElement[Any]) -> bool:
+    def is_told_as_text(self, column: ColumnElement[Any]) -> bool:
         """Tell whether PostgreSQL had better make text of it: a driver makes an object, of which we would make text."""
         is_extra = any(column is extra for extra in self.extra.values())
         return self.dialect.name == "postgresql" and isinstance(column.type, (Uuid, JSON)) and not is_extra

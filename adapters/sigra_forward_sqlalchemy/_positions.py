@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from uuid import UUID
 
 from sigra_forward import ConfigurationError
-from sigra_forward.stores.adapter import parse_iso
+from sigra_forward.stores.adapter import in_utc, parse_iso
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of columns without a zone
@@ -86,6 +86,8 @@ def told(column: Sequence[object]) -> list[str]:
     kinds = set(map(type, column))
     if kinds == {str} and _is_plain("".join(column)):  # type: ignore[arg-type]
         return [f"s{value}" for value in column]
+    if kinds == {datetime} and (moments := in_utc(column)) is not None:
+        return [f"t{(moment - _EPOCH) // _MICROSECOND}" for moment in moments]
     teller = _TELLERS.get(kinds.pop(), _told) if len(kinds) == 1 else _told
     return list(map(teller, column))
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from uuid import UUID
 
 from sqlalchemy import Dialect, TypeDecorator, Uuid
@@ -15,9 +14,9 @@ from sigra_forward import AuditEvent
 from sigra_forward.errors import UnreadableRowError
 from sigra_forward.stores.adapter import (
     Found,
-    Times,
     events_of,
     is_reference,
+    metadata_column,
     metadata_of,
     spelled,
     type_name,
@@ -27,7 +26,11 @@ from sigra_forward.stores.adapter import (
 from sigra_forward_sqlalchemy._layout import MOMENTS, Layout, is_text
 from sigra_forward_sqlalchemy._positions import told, told_uuids
 
-Converter = Callable[[Any], Any]
+if TYPE_CHECKING:
+    from datetime import datetime
+
+Converter: TypeAlias = "Callable[[Any], Any]"
+Columns: TypeAlias = "Callable[[Sequence[Any]], Sequence[Any]]"
 
 
 class Reader:
@@ -43,9 +46,10 @@ class Reader:
         self._id = _converter(layout, "id")
         self._occurred_at = _converter(layout, "occurred_at")
         places = {column: place for place, column in enumerate(layout.columns(whole=True))}
-        self._fields = {name: (places[column], _converter(layout, name)) for name, column in layout.fields.items()}
+        self._fields = {name: (places[column], _columns(layout, name)) for name, column in layout.fields.items()}
         self._extra = {
-            name: (places[column], _decoration(column.type, layout.dialect)) for name, column in layout.extra.items()
+            name: (places[column], _each(_decoration(column.type, layout.dialect)))
+            for name, column in layout.extra.items()
         }
         self._id_place = places[layout.id]
         self._time_place = layout.columns(whole=False).index(layout.fields["occurred_at"])
@@ -113,9 +117,9 @@ class Reader:
         if not rows:
             return []
         columns = list(zip(*rows, strict=True))
-        told = {name: _converted(columns[place], convert) for name, (place, convert) in self._fields.items()}
+        told = {name: convert(columns[place]) for name, (place, convert) in self._fields.items()}
         if self._extra:
-            parts = [_converted(columns[place], convert) for place, convert in self._extra.values()]
+            parts = [convert(columns[place]) for place, convert in self._extra.values()]
             told["extra"] = [dict(zip(self._extra, row, strict=True)) for row in zip(*parts, strict=True)]
         events = events_of(self._source, told)
         if events is None:
@@ -132,8 +136,18 @@ class Reader:
             return unreadable(exc)
 
 
-def _converted(column: Sequence[Any], convert: Converter | None) -> Sequence[Any]:
-    return column if convert is None else list(map(convert, column))
+def _columns(layout: Layout, name: str) -> Columns:
+    """Return what reads all values of a field's column at once."""
+    if _decoration(layout.fields[name].type, layout.dialect) is None:
+        if name in MOMENTS:
+            return partial(layout.times.column, name)
+        if name == "metadata":
+            return partial(metadata_column, is_checked=layout.is_told_as_text(layout.fields[name]))
+    return _each(_converter(layout, name))
+
+
+def _each(convert: Converter | None) -> Columns:
+    return _same if convert is None else lambda column: list(map(convert, column))
 
 
 def _converter(layout: Layout, name: str) -> Any:
@@ -148,7 +162,7 @@ def _converter(layout: Layout, name: str) -> Any:
 def _reading(layout: Layout, name: str) -> Converter | None:
     column = layout.fields[name]
     if name in MOMENTS:
-        return partial(_moment, layout.times, name)
+        return partial(layout.times.moment, name)
     if name == "metadata":
         return metadata_of
     if name == "id":
@@ -172,12 +186,6 @@ def _same(value: Any) -> Any:
 
 def _spelled(id_type: type, value: object) -> object:
     return spelled(value, id_type)
-
-
-def _moment(times: Times, name: str, value: Any) -> Any:
-    if value is None or (type(value) is datetime and value.tzinfo is not None):
-        return value
-    return times.read(value, name)
 
 
 def _uuid_or_none(value: object) -> object:

@@ -53,11 +53,14 @@ class PostgreSQLWords(Words):
     def put(self, connection: Connection, statement: str, lane: int, rows: Sequence[Row]) -> None:
         """Write all *rows* by one *statement*, which would refuse an event that comes twice."""
         while rows:
-            first = {row[0]: row for row in reversed(rows)}
-            once = rows if len(first) == len(rows) else sorted(first.values(), key=_by_id)
+            once, again = rows, []
+            if len({row[0] for row in rows}) < len(rows):
+                first = {row[0]: row for row in reversed(rows)}
+                once = sorted(first.values(), key=_by_id)
+                again = [row for row in rows if first[row[0]] is not row]
             columns = zip(RECEIPT_COLUMNS, zip(*once, strict=True), strict=True)
             connection.change(statement, lane=lane, **{name: _array(column) for name, column in columns})
-            rows = [] if once is rows else [row for row in rows if first[row[0]] is not row]
+            rows = again
 
 
 def _by_id(row: Row) -> Any:

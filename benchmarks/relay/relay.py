@@ -16,6 +16,7 @@ from sqlalchemy import create_engine
 
 from sigra_forward import AuditEvent, AuditForward, Relay, Route, SinkError
 from sigra_forward.__main__ import collecting_seldom
+from sigra_forward.sinks import json_texts
 from sigra_forward.telemetry import Delivered
 from sigra_forward_sqlalchemy import SQLAlchemyAuditRepository, SQLAlchemyLedger
 
@@ -34,7 +35,7 @@ class HTTPBatchForwarder:
         self.forward_batch([event])
 
     def forward_batch(self, events: Sequence[AuditEvent]) -> None:
-        body = json.dumps([event.to_dict() for event in events]).encode()
+        body = f"[{','.join(json_texts(events))}]".encode()
         self._connection.request("POST", "/events", body, {"Content-Type": "application/json"})
         response = self._connection.getresponse()
         response.read()

@@ -466,8 +466,9 @@ class LaneWorker:
         """Take what the sink has said out of the tally, as receipts; its suspects are put off."""
         tally, now = self._tally, self._wall(self._clock.monotonic())
         settled = _Settled()
+        may_be_known = befores or self._put_off
         for said in tally.accepted:
-            receipt = completed(said, self._before(said, befores), now)
+            receipt = completed(said, self._before(said, befores) if may_be_known else None, now)
             settled.receipts.append(receipt)
             settled.told.append(Delivered(self.name, receipt.audit_event_id, said.event.action, receipt.attempt, None))
         for said in tally.charged:
@@ -520,8 +521,9 @@ class LaneWorker:
             arguments = (lane.number, settled.receipts, self._lease, cursor, settled.failures)
             is_held = self._ask(self._ledger.record, *arguments)
             del self._unkept[0]
+            telemetry = self._host.telemetry
             for event in settled.told:
-                self._tell(event)
+                emit(telemetry, event)
             if not is_held:
                 raise LeaseLostError
 

@@ -53,7 +53,8 @@ class Sender:
         self._before_call = before_call
         self._max_bytes = max_bytes
         self._random = random or Random()  # noqa: S311 - it draws an event
-        self._in_hand: dict[str, AuditEvent] = {}
+        self._in_hand: Sequence[AuditEvent] = ()
+        self._answered: list[Batch] = []
         self._others: Callable[[], Sequence[AuditEvent]] = tuple
         self._witnesses: set[str] = set()
         forwarder: Any = route.forwarder
@@ -71,7 +72,7 @@ class Sender:
             events: The events.
             others: Gives events that make better witnesses, where there are any.
         """
-        self._in_hand = {event.id: event for event in events}
+        self._in_hand, self._answered = events, []
         self._others = others
         self._witnesses = set()
 
@@ -105,8 +106,7 @@ class Sender:
                 return
         results, fault = self._tried(batch)
         if fault is None or len(batch) == 1:  # each of them has its answer
-            for event, _ in batch:
-                self._in_hand.pop(event.id, None)
+            self._answered.append(batch)
         if fault is None:
             self._hear(batch, results, tally)
         elif fault.fault is Fault.SINK and (fault.retry_after or not (self.is_trusted or is_known)):
@@ -130,19 +130,24 @@ class Sender:
         """See by another event whose fault it is that several have failed in a row."""
         *_, said = tally.suspects.values()
         seen = tally.suspects.keys() | self._witnesses
-        candidates = [event for event in self._others() if event.id not in seen] or list(self._in_hand.values())
+        candidates = [event for event in self._others() if event.id not in seen]
+        if not candidates:
+            seen |= {event.id for batch in self._answered for event, _ in batch}
+            candidates = [event for event in self._in_hand if event.id not in seen]
         if candidates:
             witness = drawn(candidates, self._random)
             said = Said(witness, self.probe(witness))
         if said.result.outcome is Outcome.OK:
             self._witnesses.add(said.event.id)
-            self._in_hand.pop(said.event.id, None)
             tally.hear([said])
         else:
             tally.fail(said)
 
     def _outgoing(self, events: Sequence[AuditEvent], tally: Tally) -> Iterator[tuple[AuditEvent, AuditEvent]]:
         """Yield each of *events* with what the sink shall see of it; of what cannot be changed the tally hears."""
+        if self._route.transform is None:
+            yield from zip(events, events, strict=True)
+            return
         for event in events:
             try:
                 outgoing = self._route.outgoing(event)
@@ -157,7 +162,7 @@ class Sender:
         self.is_trusted = self.is_trusted and len(batch) == 1
         said = [Said(event, result) for (event, _), result in zip(batch, results, strict=True)]
         faults = [each for each in said if each.result.fault is Fault.SINK]
-        tally.hear(each for each in said if each.result.fault is not Fault.SINK)
+        tally.hear([each for each in said if each.result.fault is not Fault.SINK] if faults else said)
         if faults and tally.stop is None:
             tally.fail(faults[0])
 

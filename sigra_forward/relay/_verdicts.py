@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from attrs import field, frozen, mutable
+from attrs import field, mutable
 
 from sigra_forward._books import reason_text
 from sigra_forward._ledger import Receipt
@@ -21,8 +21,7 @@ SEVERAL = 3
 """Different events in a row that fail without a yes between: it is the sink's fault, unless it takes a witness."""
 
 
-@frozen
-class Said:
+class Said(NamedTuple):
     """What the sink said of one event."""
 
     event: AuditEvent
@@ -55,11 +54,14 @@ class Tally:
         """Take what one call has brought."""
         heard = list(said)
         accepted = [each for each in heard if each.result.outcome is Outcome.OK]
+        if len(accepted) == len(heard) and not self.suspects:  # as it is nearly always
+            self.accepted += accepted
+            return
         failed = [each for each in heard if each.result.outcome is not Outcome.OK]
         self.accepted += accepted
-        for each in accepted:
-            self.suspects.pop(each.event.id, None)
         if accepted:
+            for each in accepted:
+                self.suspects.pop(each.event.id, None)
             self.charged += [*self.suspects.values(), *failed]
             self.suspects, self.fresh = {}, []
             return
@@ -79,7 +81,10 @@ class Tally:
 
 def completed(said: Said, before: Receipt | None, now: datetime) -> Receipt:
     """Return the receipt of an event to which the sink said yes."""
-    return _receipt(said, before, now, State.COMPLETED, attempt=1 if before is None else before.attempt + 1)
+    if before is None:
+        event, result = said
+        return Receipt(event.id, event.occurred_at, State.COMPLETED, now, now, ack=result.ack)
+    return _receipt(said, before, now, State.COMPLETED, attempt=before.attempt + 1)
 
 
 def charged(said: Said, before: Receipt | None, now: datetime, policy: RetryPolicy) -> Receipt:

@@ -1,15 +1,16 @@
-"""Forwarders that need no library."""
+"""Forwarders that need no library, and what forwarders are made of."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sigra_forward._json_texts import json_texts
 from sigra_forward.sinks._noop import NoopForwarder
 
 if TYPE_CHECKING:
     from sigra_forward.sinks._jsonl import JSONLForwarder
 
-__all__ = ["JSONLForwarder", "NoopForwarder"]
+__all__ = ["JSONLForwarder", "NoopForwarder", "json_texts"]
 
 
 def __getattr__(name: str) -> object:

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from sigra_forward._backoff import is_count
+from sigra_forward._json_texts import json_texts
 from sigra_forward._outcome import Ack
 from sigra_forward._settle import seconds
 from sigra_forward.errors import ConfigurationError, MissingDependencyError, SinkError
@@ -88,14 +89,7 @@ class JSONLForwarder:
 
     def forward_batch(self, events: Sequence[AuditEvent]) -> list[Ack | Exception | None]:
         """Append *events* in one write, but for those that cannot be told as JSON; see `forward`."""
-        answers: list[Ack | Exception | None] = []
-        lines = []
-        for event in events:
-            try:
-                lines.append(_line(event))
-                answers.append(None)
-            except Exception as exc:  # noqa: BLE001 - that event's own fault; the others go out
-                answers.append(exc)
+        lines, answers = _lines(events)
         offset = self._append(b"".join(lines))
         sizes = iter(map(len, lines))
         for index, answer in enumerate(answers):
@@ -130,6 +124,22 @@ class JSONLForwarder:
             finally:
                 fcntl.flock(file, fcntl.LOCK_UN)  # closing does not, where a child forked meanwhile has the file too
                 os.close(file)
+
+
+def _lines(events: Sequence[AuditEvent]) -> tuple[list[bytes], list[Ack | Exception | None]]:
+    """Return the lines of those of *events* that can be told, and for each of *events* why it cannot."""
+    try:
+        return [f"{text}\n".encode() for text in json_texts(events)], [None] * len(events)
+    except Exception:  # noqa: BLE001 - one event's own fault; which, is told one by one
+        lines: list[bytes] = []
+        answers: list[Ack | Exception | None] = []
+    for event in events:
+        try:
+            lines.append(_line(event))
+            answers.append(None)
+        except Exception as exc:  # noqa: BLE001 - that event's own fault; the others go out
+            answers.append(exc)
+    return lines, answers
 
 
 def _line(event: AuditEvent) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -326,7 +325,7 @@ class SQLLedger:
         return bool(connection.rows(self._sql(query) + self._words.locked, lane=lease.lane, epoch=lease.epoch))
 
     def _write(self, connection: Connection, lane: int, receipts: Sequence[Receipt], replaced: str) -> None:
-        rows = [to_row(receipt) for receipt in sorted(receipts, key=_by_id)]  # in one order, so that none deadlocks
+        rows = to_rows(sorted(receipts, key=_by_id))  # in one order, so that none deadlocks
         upsert = self._sql(self._words.upsert_receipt, replaced=self._words.condition(replaced))
         self._words.put(connection, upsert, lane, rows)
 
@@ -484,9 +483,6 @@ def to_number(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-_shared_number = lru_cache(maxsize=8)(to_number)  # of a moment that all receipts of a page have in common
-
-
 def to_time(number: int) -> datetime:
     """Return microseconds since 1970 as a moment in UTC."""
     return _EPOCH + timedelta(0, 0, number)  # by position it takes half the time
@@ -497,23 +493,40 @@ def time_or_none(number: int | None) -> datetime | None:
     return None if number is None else to_time(number)
 
 
-def to_row(receipt: Receipt) -> Row:
-    """Return *receipt* as a row, in the order of `RECEIPT_COLUMNS`."""
-    ack = receipt.ack
-    return (
-        receipt.audit_event_id,
-        to_number(receipt.occurred_at),
-        STATES[receipt.state],
-        _shared_number(receipt.first_at),
-        _shared_number(receipt.last_at),
-        receipt.attempt,
-        None if receipt.due_at is None else to_number(receipt.due_at),
-        receipt.reason,
-        receipt.detail,
-        None if ack is None else json.dumps([ack.ref, ack.status, ack.digest]),
-        receipt.generation,
-        receipt.excuse,
-    )
+def to_rows(receipts: Sequence[Receipt]) -> list[Row]:
+    """Return *receipts*, of which there is one at least, as rows, in the order of `RECEIPT_COLUMNS`."""
+    columns = zip(RECEIPT_COLUMNS, zip(*map(_values, receipts), strict=True), strict=True)
+    return list(zip(*[_told(column, _TELLERS.get(name)) for name, column in columns], strict=True))
+
+
+def _told(column: Sequence[Any], tell: Callable[[Any], Any] | None) -> Sequence[Any]:
+    """Return *column* as it is stored. Most hold one value, which need not be told again for each receipt."""
+    if tell is None:
+        return column
+    if column.count(column[0]) == len(column):
+        return [tell(column[0])] * len(column)
+    return list(map(tell, column))
+
+
+_values = attrgetter(*RECEIPT_COLUMNS)
+
+
+def _number_or_none(moment: datetime | None) -> int | None:
+    return None if moment is None else to_number(moment)
+
+
+def _ack_text(ack: Ack | None) -> str | None:
+    return None if ack is None else json.dumps([ack.ref, ack.status, ack.digest])
+
+
+_TELLERS: Mapping[str, Callable[[Any], Any]] = {
+    "occurred_at": to_number,
+    "state": STATES.__getitem__,
+    "first_at": to_number,
+    "last_at": to_number,
+    "due_at": _number_or_none,
+    "ack": _ack_text,
+}
 
 
 def to_failure(lane: int, failure: FailedAttempt) -> dict[str, Any]:

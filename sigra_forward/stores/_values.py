@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
+from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 from attrs import frozen
@@ -14,6 +16,9 @@ from sigra_forward._names import type_name
 from sigra_forward.errors import UnreadableRowError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+_zone_of = attrgetter("tzinfo")
+_UTC = {"UTC", "Etc/UTC"}
 
 
 @frozen
@@ -56,6 +61,21 @@ class Times:
             raise ValueError(msg) from None
         return self._zoned(moment, name)
 
+    def moment(self, name: str, value: Any) -> Any:
+        """Read a stored time that may be null; one with a zone is taken as it is."""
+        if value is None or (type(value) is datetime and value.tzinfo is not None):
+            return value
+        return self.read(value, name)
+
+    def column(self, name: str, values: Sequence[Any]) -> Sequence[Any]:
+        """
+        Read a column of stored times, any of which may be null.
+
+        A driver's own UTC becomes Python's, with which everything that is done with a time is twice as fast.
+        """
+        known = in_utc(values)
+        return [self.moment(name, value) for value in values] if known is None else known
+
     def _zoned(self, moment: datetime, name: str) -> datetime:
         if moment.tzinfo is not None:
             return moment
@@ -63,6 +83,17 @@ class Times:
             msg = f"{name} has no offset: tell {self.user}(tz=...) which zone it is in"
             raise ValueError(msg)
         return moment.replace(tzinfo=self.tz)
+
+
+def in_utc(values: Sequence[Any]) -> Sequence[datetime] | None:
+    """Return *values* as moments in Python's own UTC, where all of them are moments in UTC; else ``None``."""
+    if set(map(type, values)) == {datetime}:
+        zones = set(map(_zone_of, values))
+        if zones == {timezone.utc}:
+            return values
+        if len(zones) == 1 and str(*zones) in _UTC:
+            return [value.replace(tzinfo=timezone.utc) for value in values]
+    return None
 
 
 def text_key(text: str) -> tuple[object, ...]:
@@ -129,6 +160,27 @@ def metadata_of(value: object) -> dict[str, object]:
         msg = f"metadata must be a JSON object as text; it is a {type_name(metadata)}"
         raise TypeError(msg)
     return metadata
+
+
+def metadata_column(values: Sequence[Any], *, is_checked: bool = False) -> Sequence[dict[str, object]]:
+    """
+    Return a column of stored metadata.
+
+    Args:
+        values: The column.
+        is_checked: The database has seen to it that each of them is JSON, as text, or null: they are read at once.
+
+    Raises:
+        ValueError, TypeError: One of them is no metadata.
+    """
+    if is_checked:
+        try:
+            loaded = json.loads(f"[{','.join([value or '{}' for value in values])}]")
+        except (ValueError, TypeError, RecursionError):
+            loaded = []
+        if set(map(type, loaded)) == {dict} and len(loaded) == len(values):
+            return loaded  # type: ignore[no-any-return]
+    return list(map(metadata_of, values))
 
 
 def _loaded(value: str | bytes) -> object:

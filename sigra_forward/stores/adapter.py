@@ -21,7 +21,16 @@ from sigra_forward.stores._sql_ledger import (
     SQLLedger,
     Words,
 )
-from sigra_forward.stores._values import SPELLINGS, Times, metadata_of, spelled, unreadable, uuid_text
+from sigra_forward.stores._values import (
+    SPELLINGS,
+    Times,
+    in_utc,
+    metadata_column,
+    metadata_of,
+    spelled,
+    unreadable,
+    uuid_text,
+)
 
 __all__ = [
     "COMPLETED",
@@ -46,9 +55,11 @@ __all__ = [
     "close_before_fork",
     "events_of",
     "forget_after_fork",
+    "in_utc",
     "is_name",
     "is_reference",
     "log_error",
+    "metadata_column",
     "metadata_of",
     "parse_iso",
     "require",
