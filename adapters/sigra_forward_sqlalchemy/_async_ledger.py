@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sigra_forward import State
 from sigra_forward_sqlalchemy._ledger import SQLAlchemyLedger, carried
+from sigra_forward_sqlalchemy._words import PostgreSQLWords
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -90,8 +91,11 @@ class AsyncSQLAlchemyLedger(SQLAlchemyLedger):
         cursor: Cursor | None = None,
         failures: Sequence[FailedAttempt] = (),
     ) -> bool:
-        """See `Ledger.record`."""
-        return await self._changing(self._record, lane, receipts, lease, cursor, failures)
+        """See `SQLAlchemyLedger.record`."""
+        given = (lane, receipts, lease, cursor, failures)
+        if isinstance(self._words, PostgreSQLWords):
+            return await self._database.at_once(carried, self._record_at_once, *given)  # type: ignore[no-any-return]
+        return await self._changing(self._record, *given)
 
     async def due(self, lane: int, limit: int) -> Sequence[Receipt]:
         """See `Ledger.due`."""

@@ -87,6 +87,11 @@ class Database:
         with self._changing.connect() as connection:
             return in_transaction(connection, operation, *arguments)
 
+    def at_once(self, operation: Callable[..., T], /, *arguments: Any) -> T:
+        """Return ``operation(connection, *arguments)``, each statement by itself; it may be called again."""
+        with self._reading.connect() as connection:
+            return _repeated(connection, operation, *arguments)
+
     def close(self) -> None:
         """Let go of a SQLite database before a fork: its locks are the process's, and a child believes to hold them."""
         if self.kind == "sqlite" and not self.engine.dialect.is_async and isinstance(self.engine.pool, QueuePool):
@@ -132,6 +137,12 @@ class AsyncDatabase:
         async with changing.connect() as connection:
             return await connection.run_sync(in_transaction, operation, *arguments)
 
+    async def at_once(self, operation: Callable[..., T], /, *arguments: Any) -> T:
+        """Return ``operation(connection, *arguments)``, each statement by itself; it may be called again."""
+        reading, _ = self._engines()
+        async with reading.connect() as connection:
+            return await connection.run_sync(_repeated, operation, *arguments)
+
     async def close(self) -> None:
         """Close the connections of the running loop that are not in use. A later call opens one anew."""
         engines = self._by_loop.pop(get_running_loop(), None)
@@ -167,13 +178,19 @@ def is_async(engine: object) -> bool:
 
 def in_transaction(connection: Connection, operation: Callable[..., T], /, *arguments: Any) -> T:
     """Return ``operation(connection, *arguments)``, in a transaction, begun again where the server breaks it off."""
+    answer: T = _repeated(connection, _once, operation, *arguments)
+    return answer
+
+
+def _repeated(connection: Connection, operation: Callable[..., T], /, *arguments: Any) -> T:
+    """Return ``operation(connection, *arguments)``, called again where the server breaks it off for another's sake."""
     for _ in range(TRIES - 1):
         try:
-            return _once(connection, operation, *arguments)
+            return operation(connection, *arguments)
         except DBAPIError as exc:
             if connection.invalidated or not _is_broken_off(exc.orig):
                 raise
-    return _once(connection, operation, *arguments)
+    return operation(connection, *arguments)
 
 
 def _once(connection: Connection, operation: Callable[..., T], /, *arguments: Any) -> T:

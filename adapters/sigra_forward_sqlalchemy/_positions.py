@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from uuid import UUID
 
 from sigra_forward import ConfigurationError
-from sigra_forward.stores.adapter import in_utc, parse_iso
+from sigra_forward.stores.adapter import parse_iso
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of columns without a zone
@@ -71,28 +71,18 @@ _READERS: Mapping[str, Callable[[str], object]] = {
 }
 
 
-def told_uuids(column: Sequence[str | None]) -> list[str]:
-    """Return a part of the positions of rows, for UUIDs that come as text."""
-    return ["n" if text is None else f"u{text}" for text in column]
+def told_uuid(text: str | None) -> str:
+    """Return a part of a position, for a UUID that comes as text."""
+    return "n" if text is None else f"u{text}"
 
 
-def told(column: Sequence[object]) -> list[str]:
+def told(value: object) -> str:
     """
-    Return a part of the positions of rows, of what stands in a column.
+    Return a part of a position, of what stands in a column.
 
     Raises:
         ConfigurationError: It is of a kind that cannot be one.
     """
-    kinds = set(map(type, column))
-    if kinds == {str} and _is_plain("".join(column)):  # type: ignore[arg-type]
-        return [f"s{value}" for value in column]
-    if kinds == {datetime} and (moments := in_utc(column)) is not None:
-        return [f"t{(moment - _EPOCH) // _MICROSECOND}" for moment in moments]
-    teller = _TELLERS.get(kinds.pop(), _told) if len(kinds) == 1 else _told
-    return list(map(teller, column))
-
-
-def _told(value: object) -> str:
     teller = _TELLERS.get(type(value))
     if teller is not None:
         return teller(value)

@@ -24,7 +24,7 @@ from sigra_forward.stores.adapter import (
     uuid_text,
 )
 from sigra_forward_sqlalchemy._layout import MOMENTS, Layout, is_text
-from sigra_forward_sqlalchemy._positions import told, told_uuids
+from sigra_forward_sqlalchemy._positions import told, told_uuid
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -53,8 +53,8 @@ class Reader:
         }
         self._id_place = places[layout.id]
         self._time_place = layout.columns(whole=False).index(layout.fields["occurred_at"])
-        self._tell_position = told_uuids if layout.is_uuid_as_text(layout.position) else told
-        self._tell_id = told_uuids if layout.is_uuid_as_text(layout.id) else told
+        self._tell_position = told_uuid if layout.is_uuid_as_text(layout.position) else told
+        self._tell_id = told_uuid if layout.is_uuid_as_text(layout.id) else told
 
     def named(self, row: Sequence[Any]) -> str:
         """Return a row's id as events spell it, and one that cannot be spelled as what it looks like."""
@@ -66,25 +66,20 @@ class Reader:
 
     def position(self, row: Sequence[Any]) -> str:
         """Return where a row stands."""
-        return self.positions([row])[0]
-
-    def positions(self, rows: Sequence[Sequence[Any]]) -> list[str]:
-        """Return where each of *rows* stands."""
-        firsts = self._tell_position([row[0] for row in rows])
-        return list(map("/".join, zip(firsts, self._tell_id([row[self._id_place] for row in rows]), strict=True)))
+        return f"{self._tell_position(row[0])}/{self._tell_id(row[self._id_place])}"
 
     def whole(self, rows: Sequence[Sequence[Any]]) -> list[Found]:
         """Return what was found, with the events."""
         return [
-            Found(event.id, position, event.occurred_at, event)
+            Found(event.id, partial(self.position, row), event.occurred_at, event)
             if type(event) is AuditEvent
-            else Found(self.named(row), position, error=event)  # type: ignore[arg-type]
-            for row, position, event in zip(rows, self.positions(rows), self.events(rows), strict=True)
+            else Found(self.named(row), partial(self.position, row), error=event)  # type: ignore[arg-type]
+            for row, event in zip(rows, self.events(rows), strict=True)
         ]
 
     def brief(self, rows: Sequence[Sequence[Any]]) -> list[Found]:
         """Return what was found, by ids and times alone."""
-        return list(map(self._brief, rows, self.positions(rows)))
+        return list(map(self._brief, rows))
 
     def events(self, rows: Sequence[Sequence[Any]]) -> Sequence[AuditEvent | UnreadableRowError]:
         """Return the event of each row, or why there is none."""
@@ -103,8 +98,8 @@ class Reader:
         extra = {name: values[f"extra {name}"] for name in self._layout.extra}
         return self._made({**read, "extra": extra})
 
-    def _brief(self, row: Sequence[Any], position: str) -> Found:
-        name = self.named(row)
+    def _brief(self, row: Sequence[Any]) -> Found:
+        name, position = self.named(row), partial(self.position, row)
         try:
             moment = self._occurred_at(row[self._time_place])
             if moment is None or not is_reference(name):

@@ -6,21 +6,33 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sigra_forward.stores.adapter import IS_REUSED, RECEIPT_COLUMNS, Connection, Row, Words, is_reference
+from sigra_forward.stores.adapter import (
+    ANYONE,
+    COMPLETED,
+    HOLDERS,
+    IS_REUSED,
+    RECEIPT_COLUMNS,
+    REPLACEMENT,
+    Lease,
+    Row,
+    Words,
+    is_reference,
+)
 
 _COLUMNS = ", ".join(RECEIPT_COLUMNS)
 _OF_RECEIPT = ", ".join(f"r.{name}" for name in RECEIPT_COLUMNS)
 
 _TYPES = {
     **dict.fromkeys(("audit_event_id", "reason", "detail", "ack", "excuse"), "text"),
-    **dict.fromkeys(("occurred_at", "first_at", "last_at", "due_at"), "bigint"),
+    **dict.fromkeys(("occurred_at", "first_at", "last_at", "due_at", "at"), "bigint"),
     **dict.fromkeys(("state", "attempt", "generation"), "integer"),
 }
+_FAILURE_COLUMNS = ("audit_event_id", "generation", "attempt", "at", "reason", "detail")
 
 
-def _unnested(names: Sequence[str]) -> str:
+def _unnested(names: Sequence[str], prefix: str = "") -> str:
     """Return what makes rows of arrays, each of which comes as its text: no two drivers take arrays alike."""
-    arrays = ", ".join(f"CAST(CAST(:{name} AS text) AS {_TYPES[name]}[])" for name in names)
+    arrays = ", ".join(f"CAST(CAST(:{prefix}{name} AS text) AS {_TYPES[name]}[])" for name in names)
     return f"unnest({arrays})"
 
 
@@ -34,37 +46,58 @@ class PostgreSQLWords(Words):
 
     # Of the statement, not of the moment: by a volatile function no index is read.
     now = "CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS bigint)"
-    locked = " FOR SHARE"
     # Each id is looked up by itself, whatever the planner believes about the table's size: a plan that it made when
     # the table was empty, and keeps with a prepared statement, would read all of the table.
     receipts = (
         f"SELECT {_OF_RECEIPT} FROM {_unnested(['audit_event_id'])} AS asked (id) CROSS JOIN LATERAL "
         f"(SELECT * FROM {{receipts}} WHERE lane = :lane AND audit_event_id = asked.id LIMIT 1) AS r"
     ).replace(":audit_event_id", ":ids")
-    upsert_receipt = Words.upsert_receipt.replace(
-        f"VALUES (:lane, {', '.join(f':{name}' for name in RECEIPT_COLUMNS)})",
-        f"SELECT :lane, new.* FROM {_unnested(RECEIPT_COLUMNS)} AS new",
-    )
+    # What a lost lease keeps out is as in `SQLLedger`: all but what the sink has said yes to. While the lane's row is
+    # locked nobody takes the lane: what is written is written under the lease, or not at all.
+    record = (
+        f"WITH lease AS (SELECT 1 FROM {{lanes}} WHERE number = CAST(:lane AS integer) "
+        f"AND epoch = CAST(:epoch AS bigint) AND leased_until > {{now}} FOR SHARE), "
+        f"written AS (INSERT INTO {{receipts}} AS r (lane, {_COLUMNS}) "
+        f"SELECT CAST(:lane AS integer), new.* FROM {_unnested(RECEIPT_COLUMNS)} AS new ({_COLUMNS}) "
+        f"WHERE {{is_allowed}} OR new.state = {COMPLETED} "
+        f"ON CONFLICT (lane, audit_event_id) DO UPDATE SET {REPLACEMENT} "
+        f"WHERE {ANYONE} OR (({HOLDERS}) AND EXISTS (SELECT FROM lease))), "
+        f"failed AS (INSERT INTO {{attempts}} (lane, {', '.join(_FAILURE_COLUMNS)}) "
+        f"SELECT CAST(:lane AS integer), failed.* FROM {_unnested(_FAILURE_COLUMNS, 'failed_')} AS failed "
+        f"WHERE {{is_allowed}}), "
+        f"moved AS (INSERT INTO {{cursors}} (lane, name, position, until, moved_at) "
+        f"SELECT CAST(:lane AS integer), CAST(:name AS text), CAST(:position AS text), CAST(:until AS text), "
+        f"CAST(:moved_at AS bigint) WHERE CAST(:name AS text) IS NOT NULL AND {{is_allowed}} "
+        f"ON CONFLICT (lane, name) DO UPDATE SET "
+        f"position = excluded.position, until = excluded.until, moved_at = excluded.moved_at) "
+        f"SELECT {{is_allowed}}"
+    ).replace("{is_allowed}", "(CAST(:epoch AS bigint) IS NULL OR EXISTS (SELECT FROM lease))")
+    """All that `SQLLedger.record` does, as one statement: one round trip, and no transaction that may stay open."""
 
     def ids(self, audit_event_ids: Sequence[str]) -> str:
         """Return the text of an array."""
         return _array(_possible(audit_event_ids))
 
-    def put(self, connection: Connection, statement: str, lane: int, rows: Sequence[Row]) -> None:
-        """Write all *rows* by one *statement*, which would refuse an event that comes twice."""
-        while rows:
-            once, again = rows, []
-            if len({row[0] for row in rows}) < len(rows):
-                first = {row[0]: row for row in reversed(rows)}
-                once = sorted(first.values(), key=_by_id)
-                again = [row for row in rows if first[row[0]] is not row]
-            columns = zip(RECEIPT_COLUMNS, zip(*once, strict=True), strict=True)
-            connection.change(statement, lane=lane, **{name: _array(column) for name, column in columns})
-            rows = again
+    def record_parameters(
+        self,
+        lane: int,
+        rows: Sequence[Row],
+        lease: Lease | None,
+        cursor: Mapping[str, object] | None,
+        failures: Sequence[Mapping[str, object]],
+    ) -> dict[str, object]:
+        """Return the parameters of `record`, in which no event may come twice."""
+        columns: Sequence[Sequence[object]] = list(zip(*rows, strict=True)) or [()] * len(RECEIPT_COLUMNS)
+        return {
+            "lane": lane,
+            "epoch": None if lease is None else lease.epoch,
+            **{name: _array(column) for name, column in zip(RECEIPT_COLUMNS, columns, strict=True)},
+            **{f"failed_{name}": _array([failure[name] for failure in failures]) for name in _FAILURE_COLUMNS},
+            **(cursor or _NO_CURSOR),
+        }
 
 
-def _by_id(row: Row) -> Any:
-    return row[0]
+_NO_CURSOR: Mapping[str, object] = dict.fromkeys(("name", "position", "until", "moved_at"))
 
 
 _TO_ESCAPE = re.compile(r'(["\\])')

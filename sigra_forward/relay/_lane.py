@@ -327,18 +327,18 @@ class LaneWorker:
         self._stop_where_it_must()
 
     def _next_page(self, stretch: Stretch, page: Page, limit: int) -> Callable[[], Page]:
-        return lambda: self._pages.page(stretch, page.positions[-1], limit)
+        return lambda: self._pages.page(stretch, page.last, limit)
 
     def _writing(self, settled: _Settled, stretch: Stretch, page: Page, *, is_whole: bool) -> Callable[[], None]:
         """Return what writes down that *page* is settled; where it is not, its stretch is begun again here."""
         now = self._clock.monotonic()
-        last = page.positions[-1] if page.positions else stretch.after
+        last = stretch.after if page.last is None else page.last
         cursor = self._readings.cursor(stretch, last, now, is_done=page.is_done) if is_whole else None
 
         def write() -> None:
             self._keep(settled, cursor)
             if is_whole:
-                self._readings.move(stretch, page.positions, now, is_done=page.is_done)
+                self._readings.move(stretch, page.last, now, is_done=page.is_done)
             else:
                 self._readings.tail.doubt(self._ask(self._source.head))
 
@@ -433,7 +433,7 @@ class LaneWorker:
                     return events
                 if page.is_done:
                     break
-                after = page.positions[-1]
+                after = page.last
         return events
 
     def _fresh(self) -> list[AuditEvent]:

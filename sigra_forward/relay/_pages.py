@@ -28,14 +28,14 @@ class Page:
     A page of a stretch.
 
     Args:
-        positions: Those of all its rows, in their order.
+        last: The position of its last row; ``None`` where there is none.
         is_done: It is the stretch's last one.
         events: Those that are owed.
         failed: Those of which the route could not tell whether it wants them.
         unreadable: The rows that cannot be told as events.
     """
 
-    positions: Sequence[str]
+    last: str | None
     is_done: bool
     events: Sequence[AuditEvent] = ()
     failed: Sequence[Said] = ()
@@ -86,7 +86,7 @@ class Pages:
         else:
             sorted_rows = self.sort((row.audit_event_id, row.event or row.error) for row in rows)
         return Page(
-            [row.position for row in rows],
+            rows[-1].position if rows else None,
             len(rows) < limit,
             sorted_rows.events,
             sorted_rows.failed,

@@ -114,23 +114,27 @@ class _Tail:
         grace = self._pace.grace
         if not grace:
             due = now >= self._looked_at + self._pace.poll
-            return Stretch(TAIL, self.position, None, self._is_doubted) if due else None
+            until = self._doubted if self._is_doubted else None
+            return Stretch(TAIL, self.position, until, self._is_doubted) if due else None
         until = self._heads.at(now - grace)
         return None if until is None else Stretch(TAIL, self.position, until)
 
-    def move(self, stretch: Stretch, positions: Sequence[str], now: float, *, is_done: bool) -> None:
-        if positions:
-            self.position = positions[-1]
-        if is_done or self._doubted in positions:
-            self._is_doubted = False
-        if is_done:
-            self._looked_at = now
-            if stretch.until is not None:
-                self.position = stretch.until
-                self._heads.forget(stretch.until)
+    def move(self, stretch: Stretch, last: str | None, now: float, *, is_done: bool) -> None:
+        if last is not None:
+            self.position = last
+        if not is_done:
+            return
+        if stretch.is_checked and not self._pace.grace and self._doubted == stretch.until:
+            self._is_doubted = False  # and what is behind comes at once
+            return
+        self._looked_at = now
+        if stretch.until is not None:
+            self.position = stretch.until
+            self._heads.forget(stretch.until)
 
     def cursor(self, stretch: Stretch, position: str | None, wall: datetime, *, is_done: bool) -> Cursor:
-        return Cursor(TAIL, stretch.until if is_done and stretch.until is not None else position, None, wall)
+        is_passed = is_done and self._pace.grace and stretch.until is not None
+        return Cursor(TAIL, stretch.until if is_passed else position, None, wall)
 
     def next_at(self) -> float:
         grace = self._pace.grace
@@ -154,9 +158,9 @@ class _Again:
         until = self._passed.at(now - self._delay)
         return None if until is None else Stretch(self.name, self.position, until)
 
-    def move(self, stretch: Stretch, positions: Sequence[str], now: float, *, is_done: bool) -> None:
-        if positions:
-            self.position = positions[-1]
+    def move(self, stretch: Stretch, last: str | None, now: float, *, is_done: bool) -> None:
+        if last is not None:
+            self.position = last
         if is_done and stretch.until is not None:
             self.position = stretch.until
             self._passed.forget(stretch.until)
@@ -204,9 +208,9 @@ class _Sweep:
     def stretch(self, now: float) -> Stretch | None:
         return None if self._until is None else Stretch(self.name, self.position, self._until, tells=True)
 
-    def move(self, stretch: Stretch, positions: Sequence[str], now: float, *, is_done: bool) -> None:
-        if positions:
-            self.position = positions[-1]
+    def move(self, stretch: Stretch, last: str | None, now: float, *, is_done: bool) -> None:
+        if last is not None:
+            self.position = last
         if is_done:
             self.position = self._until = None
 
@@ -328,10 +332,10 @@ class Readings:
         """Return what to write down once *stretch* is settled up to *position*, or to its end."""
         return self._named(stretch.name).cursor(stretch, position, self.wall(now), is_done=is_done)
 
-    def move(self, stretch: Stretch, positions: Sequence[str], now: float, *, is_done: bool) -> None:
-        """Take *stretch* as settled up to the last of *positions*, or to its end; it is written down."""
+    def move(self, stretch: Stretch, last: str | None, now: float, *, is_done: bool) -> None:
+        """Take *stretch* as settled up to the position *last*, or to its end; it is written down."""
         before = self.tail.position
-        self._named(stretch.name).move(stretch, positions, now, is_done=is_done)
+        self._named(stretch.name).move(stretch, last, now, is_done=is_done)
         after = self.tail.position
         if after is not None and after != before:
             for again in self._again:

@@ -51,8 +51,15 @@ _IS_YES = f"excluded.state = {COMPLETED} AND r.state <> {COMPLETED} AND r.genera
 ANYONE = f"({IS_REUSED}) OR ({_IS_YES})"
 """When a receipt is replaced by one of whoever performs: another event has the id now, or the sink said yes to it."""
 
-HOLDER = f"{ANYONE} OR (r.state = {RETRYABLE} AND r.generation = excluded.generation)"
+HOLDERS = f"r.state = {RETRYABLE} AND r.generation = excluded.generation"
+HOLDER = f"{ANYONE} OR ({HOLDERS})"
 """When it is replaced by one of the relay that holds the lane's lease: also when it was to be tried again."""
+
+REPLACEMENT = (
+    f"generation = CASE WHEN {IS_REUSED} THEN r.generation + 1 ELSE r.generation END, "
+    f"{', '.join(f'{name} = excluded.{name}' for name in RECEIPT_COLUMNS[1:] if name != 'generation')}"
+)
+"""What becomes of a receipt that is replaced."""
 
 
 class Connection(Protocol):
@@ -101,10 +108,7 @@ class Words:
     upsert_receipt: ClassVar[str] = (
         f"INSERT INTO {{receipts}} AS r (lane, {_SELECT}) "
         f"VALUES (:lane, {', '.join(f':{name}' for name in RECEIPT_COLUMNS)}) "
-        f"ON CONFLICT (lane, audit_event_id) DO UPDATE SET "
-        f"generation = CASE WHEN {IS_REUSED} THEN r.generation + 1 ELSE r.generation END, "
-        f"{', '.join(f'{name} = excluded.{name}' for name in RECEIPT_COLUMNS[1:] if name != 'generation')} "
-        f"WHERE {{replaced}}"
+        f"ON CONFLICT (lane, audit_event_id) DO UPDATE SET {REPLACEMENT} WHERE {{replaced}}"
     )
 
     def ids(self, audit_event_ids: Sequence[str]) -> Any:
@@ -462,14 +466,7 @@ class SQLLedger:
         return {name: Cursor(name, position, until, time_or_none(at)) for name, position, until, at in rows}
 
     def _move(self, connection: Connection, lane: int, cursor: Cursor) -> None:
-        connection.change(
-            self._sql(self._words.upsert_cursor),
-            lane=lane,
-            name=cursor.name,
-            position=cursor.position,
-            until=cursor.until,
-            moved_at=None if cursor.moved_at is None else to_number(cursor.moved_at),
-        )
+        connection.change(self._sql(self._words.upsert_cursor), lane=lane, **cursor_parameters(cursor))
 
 
 _INSERT_ATTEMPT = (
@@ -527,6 +524,16 @@ _TELLERS: Mapping[str, Callable[[Any], Any]] = {
     "due_at": _number_or_none,
     "ack": _ack_text,
 }
+
+
+def cursor_parameters(cursor: Cursor) -> dict[str, Any]:
+    """Return *cursor* as the parameters of a statement."""
+    return {
+        "name": cursor.name,
+        "position": cursor.position,
+        "until": cursor.until,
+        "moved_at": None if cursor.moved_at is None else to_number(cursor.moved_at),
+    }
 
 
 def to_failure(lane: int, failure: FailedAttempt) -> dict[str, Any]:

@@ -73,8 +73,13 @@ class Times:
 
         A driver's own UTC becomes Python's, with which everything that is done with a time is twice as fast.
         """
-        known = in_utc(values)
-        return [self.moment(name, value) for value in values] if known is None else known
+        if set(map(type, values)) == {datetime}:
+            zones = set(map(_zone_of, values))
+            if zones == {timezone.utc}:
+                return values
+            if len(zones) == 1 and str(*zones) in _UTC:
+                return [value.replace(tzinfo=timezone.utc) for value in values]
+        return [self.moment(name, value) for value in values]
 
     def _zoned(self, moment: datetime, name: str) -> datetime:
         if moment.tzinfo is not None:
@@ -83,17 +88,6 @@ class Times:
             msg = f"{name} has no offset: tell {self.user}(tz=...) which zone it is in"
             raise ValueError(msg)
         return moment.replace(tzinfo=self.tz)
-
-
-def in_utc(values: Sequence[Any]) -> Sequence[datetime] | None:
-    """Return *values* as moments in Python's own UTC, where all of them are moments in UTC; else ``None``."""
-    if set(map(type, values)) == {datetime}:
-        zones = set(map(_zone_of, values))
-        if zones == {timezone.utc}:
-            return values
-        if len(zones) == 1 and str(*zones) in _UTC:
-            return [value.replace(tzinfo=timezone.utc) for value in values]
-    return None
 
 
 def text_key(text: str) -> tuple[object, ...]:

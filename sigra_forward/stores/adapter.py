@@ -12,19 +12,24 @@ from sigra_forward._names import NAME_RULE, is_name, is_reference, type_name
 from sigra_forward._settle import seconds
 from sigra_forward._source import Found
 from sigra_forward.stores._sql_ledger import (
+    ANYONE,
     COMPLETED,
+    HOLDERS,
     IS_REUSED,
     RECEIPT_COLUMNS,
+    REPLACEMENT,
     SCHEMA_VERSION,
     Connection,
     Row,
     SQLLedger,
     Words,
+    cursor_parameters,
+    to_failure,
+    to_rows,
 )
 from sigra_forward.stores._values import (
     SPELLINGS,
     Times,
-    in_utc,
     metadata_column,
     metadata_of,
     spelled,
@@ -33,11 +38,14 @@ from sigra_forward.stores._values import (
 )
 
 __all__ = [
+    "ANYONE",
     "COMPLETED",
     "FIELDS",
+    "HOLDERS",
     "IS_REUSED",
     "NAME_RULE",
     "RECEIPT_COLUMNS",
+    "REPLACEMENT",
     "SCHEMA_VERSION",
     "SPELLINGS",
     "Connection",
@@ -53,9 +61,9 @@ __all__ = [
     "Times",
     "Words",
     "close_before_fork",
+    "cursor_parameters",
     "events_of",
     "forget_after_fork",
-    "in_utc",
     "is_name",
     "is_reference",
     "log_error",
@@ -65,6 +73,8 @@ __all__ = [
     "require",
     "seconds",
     "spelled",
+    "to_failure",
+    "to_rows",
     "type_name",
     "unreadable",
     "uuid_text",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Thread
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sigra_forward import ConfigurationError, State
 from sigra_forward.ports import Ledger
 from sigra_forward.stores._sql_ledger import SCHEMA_VERSION
-from sigra_forward.stores.adapter import Cursor, Lease, Receipt
+from sigra_forward.stores.adapter import Cursor, FailedAttempt, Lease, Receipt
 from sigra_forward.testing import TCPProxy
 from sigra_forward.testing.contracts import _ledger as contract
 from sigra_forward.testing.contracts._hostile import run_in_threads
@@ -37,7 +38,7 @@ from tests.adapters.support_databases import (
     file_url,
     sync_url,
 )
-from tests.support_parts import python, python_process
+from tests.support_parts import python, python_process, wait_until
 
 MOMENT = datetime(2026, 1, 31, 9, 30, tzinfo=timezone.utc)
 
@@ -296,10 +297,10 @@ class LedgerWithLocks(LedgerOnServer):
             behind = SQLAlchemyLedger(engine)
             sa.event.listen(engine, "commit", lambda _: proxy.cut(), once=True)
             with pytest.raises(DBAPIError):
-                behind.record(lane, [receipt("1")])
+                behind.lower(lane, MOMENT - timedelta(1), Cursor("backfill", "1"))
 
-            assert {} == behind.receipts(lane, ["1"])
-            assert behind.record(lane, [receipt("1")])
+            assert (MOMENT, {}) == (behind.lanes()[0].floor, behind.cursors(lane))
+            assert behind.lower(lane, MOMENT - timedelta(1), Cursor("backfill", "1"))
             engine.dispose()
 
 
@@ -380,6 +381,75 @@ class TestOnPostgreSQL(OnPostgreSQL, LedgerWithLocks):
 
         assert 1 == sum("Index" in line and "pkey on sigra_forward_receipts" in line for line in plan), plan
         assert 1 == sum("Limit" in line for line in plan), plan
+
+    def test_all_that_is_recorded_is_one_statement(self, ledger: SQLAlchemyLedger) -> None:
+        """So it takes one round trip, and a process that is frozen meanwhile leaves no transaction open."""
+        lane = ledger.lane("audit_events", "siem", MOMENT).number
+        lease = ledger.acquire(lane, "first", 600)
+        failure = FailedAttempt("1", 1, 1, MOMENT, "http_500")
+        with _statements(ledger) as statements:
+            assert ledger.record(lane, [receipt("1"), receipt("2")], lease, Cursor("tail", "9"), [failure])
+
+        assert (["WITH"], ["1", "2"]) == (statements, sorted(ledger.receipts(lane, ["1", "2"])))
+        assert ({"tail": Cursor("tail", "9")}, [failure]) == (ledger.cursors(lane), ledger.attempts(lane, "1"))
+
+    def test_a_lane_that_is_being_taken_is_waited_for(self, ledger: SQLAlchemyLedger, engine: sa.Engine) -> None:
+        """Whoever had it before then writes nothing but what the sink has said yes to."""
+        lane = ledger.lane("audit_events", "siem", MOMENT).number
+        lease = ledger.acquire(lane, "first", 600)
+        failure = FailedAttempt("2", 1, 1, MOMENT, "http_500")
+        told: list[bool] = []
+        with engine.connect() as connection:
+            connection.execute(sa.text("UPDATE sigra_forward_lanes SET epoch = epoch + 1"))
+            given = ([receipt("1"), receipt("2", State.RETRYABLE)], lease, Cursor("tail", "9"), [failure])
+            recording = Thread(target=lambda: told.append(ledger.record(lane, *given)))
+            recording.start()
+            wait_until(lambda: _waits_for_a_lock(engine))
+            connection.commit()
+        recording.join()
+
+        assert ([False], ["1"]) == (told, list(ledger.receipts(lane, ["1", "2"])))
+        assert ({}, []) == (ledger.cursors(lane), ledger.attempts(lane, "2"))
+
+    def test_a_statement_that_is_broken_off_is_tried_again(self, ledger: SQLAlchemyLedger, engine: sa.Engine) -> None:
+        """It waits for a receipt of a transaction that waits for its lane: the server breaks it off."""
+        lane = ledger.lane("audit_events", "siem", MOMENT).number
+        lease = ledger.acquire(lane, "first", 600)
+        ledger.record(lane, [receipt("1", State.RETRYABLE)])
+        told: list[bool] = []
+        with engine.connect() as connection, _statements(ledger) as statements:
+            connection.execute(sa.text("SET LOCAL deadlock_timeout = '60s'"))  # the other one is to be the victim
+            connection.execute(sa.text("UPDATE sigra_forward_receipts SET detail = 'a'"))
+            recording = Thread(target=lambda: told.append(ledger.record(lane, [receipt("1")], lease)))
+            recording.start()
+            wait_until(lambda: _waits_for_a_lock(engine))
+            connection.execute(sa.text("UPDATE sigra_forward_lanes SET floor = floor"))
+            connection.commit()
+            recording.join()
+
+        assert ([True], ["WITH", "WITH"]) == (told, [words for words in statements if words == "WITH"])
+        assert {"1": receipt("1")} == ledger.receipts(lane, ["1"])
+
+
+@contextmanager
+def _statements(ledger: SQLAlchemyLedger) -> Iterator[list[str]]:
+    """Yield the first words of the statements that *ledger* sends, and of no other."""
+    engine, words = ledger._database.engine, list[str]()
+
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        words.append(statement.split(maxsplit=1)[0])
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield words
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def _waits_for_a_lock(engine: sa.Engine) -> bool:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with engine.connect() as connection:
+        return bool(connection.execute(sa.text(waiting)).all())
 
 
 class TestOnMariaDB(OnMariaDB, LedgerWithLocks):
