@@ -134,10 +134,12 @@ class AuditEvent:
         integers beyond 64 bits text; lone surrogates become U+FFFD. What nests deeper than 100 levels, or holds
         itself, becomes ``"…"``, so that no nesting keeps an event from going out.
         """
-        return {
-            name: value if value is None or (type(value) is str and value.isascii()) else json_safe(value)
-            for name, value in vars(self).items()
-        }
+        held = vars(self)
+        told = dict(held)
+        for name, value in held.items():
+            if value is not None and not (type(value) is str and value.isascii()):
+                told[name] = json_safe(value)
+        return told
 
 
 FIELDS: tuple[str, ...] = tuple(attribute.name for attribute in fields(AuditEvent))

@@ -29,6 +29,8 @@ def json_safe(value: object, within: tuple[int, ...] = ()) -> object:
         return _text(value)  # type: ignore[arg-type]
     if value is None or kind is bool:
         return value
+    if kind is dict and len(within) < MAX_DEPTH and _is_plain(value):  # type: ignore[arg-type]  # as most metadata is
+        return dict(value)  # type: ignore[call-overload]
     if kind is int:
         return _integer(value)  # type: ignore[arg-type]
     if kind is float:
@@ -38,6 +40,14 @@ def json_safe(value: object, within: tuple[int, ...] = ()) -> object:
     if kind is dict or (isinstance(value, _CONTAINERS) and not isinstance(value, Enum)):
         return _container(value, within)  # type: ignore[arg-type]
     return _other(value, within)
+
+
+def _is_plain(value: dict[object, object]) -> bool:
+    """Tell whether *value* is ASCII texts under ASCII texts alone."""
+    for key, item in value.items():
+        if type(key) is not str or type(item) is not str or not (key.isascii() and item.isascii()):
+            return False
+    return True
 
 
 def _container(value: Mapping[object, object] | Iterable[object], within: tuple[int, ...]) -> object:

@@ -15,6 +15,9 @@ from sigra_forward.queues.adapter import TASK_NAME
 from sigra_forward_dramatiq._server import Server
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dramatiq import Worker
     from dramatiq.broker import MessageProxy
 
 PUBLISH_AGAIN_AFTER = 1.0
@@ -28,6 +31,7 @@ class Running:
     Args:
         broker: The worker's broker.
         message: Its message, as the worker has it.
+        interrupters: The broker's middleware that may break into a job.
 
     Attributes:
         message: The message.
@@ -35,8 +39,9 @@ class Running:
         is_settled: Whether it may be acknowledged: it has come to a good end, or is enqueued again.
     """
 
-    def __init__(self, broker: Broker, message: MessageProxy) -> None:
+    def __init__(self, broker: Broker, message: MessageProxy, interrupters: Sequence[Middleware]) -> None:
         self._broker = broker
+        self._interrupters = interrupters
         self.message = message
         self.retry_in: int = broker.actors[TASK_NAME].options["max_backoff"]
         self.is_settled = False
@@ -49,9 +54,8 @@ class Running:
         publication of the retry, and the thread.
         """
         try:
-            for middleware in self._broker.middleware:
-                if isinstance(middleware, (TimeLimit, ShutdownNotifications)):
-                    middleware.after_process_message(self._broker, self.message)  # type: ignore[no-untyped-call]
+            for middleware in self._interrupters:
+                middleware.after_process_message(self._broker, self.message)
         except Interrupt:  # in the last moment; and none comes a second time
             self.see_that_nothing_interrupts()
             raise
@@ -87,11 +91,17 @@ class Jobs(Middleware):
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._interrupters: Sequence[Middleware] = ()
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Find what may break into a job of this worker."""
+        kinds = (TimeLimit, ShutdownNotifications)
+        self._interrupters = [middleware for middleware in broker.middleware if isinstance(middleware, kinds)]
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note which job the thread runs."""
         if message.actor_name == TASK_NAME:
-            RUNNING.set(Running(broker, message))
+            RUNNING.set(Running(broker, message, self._interrupters))
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note that the host wants the job not to run."""
