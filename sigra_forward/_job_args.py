@@ -91,8 +91,16 @@ def reference_in(mapping: Mapping[str, object]) -> tuple[str, str]:
     Raises:
         InvalidJobArgsError: As `JobArgs.from_dict` does.
     """
+    if type(mapping) is dict:
+        forwarder, audit_event_id = mapping.get("forwarder"), mapping.get("audit_event_id")
+        if is_reference(forwarder) and is_reference(audit_event_id):
+            return forwarder, audit_event_id
+    return _read_with_care(mapping)
+
+
+def _read_with_care(mapping: Mapping[str, object]) -> tuple[str, str]:
     try:
-        readable = type(mapping) is dict or isinstance(mapping, Mapping)
+        readable = isinstance(mapping, Mapping)
     except Exception:  # noqa: BLE001 - what an object says of its own class is foreign code
         readable = False
     if not readable:

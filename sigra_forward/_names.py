@@ -18,7 +18,9 @@ NAME_RULE = "1 to 255 of A-Z a-z 0-9 _ . : -"
 
 def is_reference(value: object) -> TypeGuard[str]:
     """Tell whether *value* can stand in job args: an exact `str` that keeps `REFERENCE_RULE`."""
-    return type(value) is str and 0 < len(value) <= MAX_LENGTH and is_harmless(value)
+    if type(value) is not str or not 0 < len(value) <= MAX_LENGTH:
+        return False
+    return (value.isascii() and value.isprintable()) or is_harmless(value)  # nearly all are told without a call
 
 
 def is_harmless(text: str) -> bool:

@@ -50,15 +50,10 @@ class Perform:
         attempt = retries + 1 if type(retries) is int else 1
         if not self.binding.is_bound:
             options["retries"] = attempt - 2  # this is no attempt: the next worker may be put together better
-        most = self._max_attempts(job)
+        most = self.binding.max_attempts_of(job)
         options.update(retries=attempt - 1, max_retries=most - 1)
         _see_that_it_is_no_killer(self.server.begin(message), most, options)
         return self.binding.perform(job, attempt)
-
-    def _max_attempts(self, job: dict[str, object]) -> int:
-        routes = self.binding.host.routes
-        forwarder = job.get("forwarder")
-        return self.binding.max_attempts(forwarder) if isinstance(forwarder, str) and forwarder in routes else 1
 
 
 def registered(broker: Broker, binding: Binding, queue: str, interrupted_retry_in: int) -> Actor[..., None]:

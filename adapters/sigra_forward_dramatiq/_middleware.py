@@ -35,7 +35,8 @@ class Running:
 
     Attributes:
         message: The message.
-        retry_in: Milliseconds after which it is to be tried again, if it is not settled.
+        retry_in: Milliseconds after which it is to be tried again, if it is not settled; ``None``: as after an
+            interruption.
         is_settled: Whether it may be acknowledged: it has come to a good end, or is enqueued again.
     """
 
@@ -43,7 +44,7 @@ class Running:
         self._broker = broker
         self._interrupters = interrupters
         self.message = message
-        self.retry_in: int = broker.actors[TASK_NAME].options["max_backoff"]
+        self.retry_in: int | None = None
         self.is_settled = False
 
     def see_that_nothing_interrupts(self) -> None:
@@ -62,8 +63,9 @@ class Running:
 
     def publish(self) -> None:
         """Enqueue the job again, or wait a second."""
+        retry_in = self._broker.actors[TASK_NAME].options["max_backoff"] if self.retry_in is None else self.retry_in
         try:
-            self._broker.enqueue(self.message, delay=self.retry_in)  # type: ignore[arg-type]  # as Dramatiq does
+            self._broker.enqueue(self.message, delay=retry_in)  # type: ignore[arg-type]  # as Dramatiq does
         except Exception as exc:  # noqa: BLE001 - whatever the broker raises
             failure = type(exc).__name__
         else:

@@ -37,7 +37,7 @@ def perform(*_: object, **job: object) -> Retry | None:
 
 
 def _translated(binding: Binding, current: Job, job: dict[str, object]) -> Retry | None:
-    attempts = _max_attempts(binding, job.get("forwarder"))
+    attempts = binding.max_attempts_of(job)
     left = attempts - 1 if current.retries_left is None else current.retries_left
     attempt = max(1, attempts - left)
     result = binding.perform(job, attempt)
@@ -68,8 +68,3 @@ def _again(current: Job, left: int, seconds: int) -> Retry:
     """
     current.retries_left = left - 1
     return Retry(max=(current.number_of_retries or 0) + left, interval=seconds + 1 if seconds else 0)
-
-
-def _max_attempts(binding: Binding, forwarder: object) -> int:
-    known = isinstance(forwarder, str) and forwarder in binding.host.routes
-    return binding.max_attempts(str(forwarder)) if known else 1

@@ -165,6 +165,12 @@ class Binding:
         """Return how often a job of *forwarder* may run."""
         return self._policy(self._route(forwarder)).max_attempts
 
+    def max_attempts_of(self, job: Mapping[str, object]) -> int:
+        """Return how often *job* may run; once where it is for nobody, which is how that is told."""
+        forwarder = job.get("forwarder")
+        route = self.host.routes.get(forwarder) if isinstance(forwarder, str) else None
+        return 1 if route is None else self._policy(route).max_attempts
+
     def most_attempts(self) -> int:
         """Return how often a job of any forwarder may run."""
         return max((self._policy(route).max_attempts for route in self.host.routes.values()), default=1)
