@@ -22,7 +22,7 @@ from sigra_forward._instants import parse_iso
 from sigra_forward._names import type_name
 from sigra_forward._outcome import State
 from sigra_forward.errors import ConfigurationError, SigraForwardError
-from sigra_forward.operations import backfill, excuse, reconcile, replay, safe_to_purge_before, status
+from sigra_forward.operations import backfill, enable, excuse, reconcile, replay, safe_to_purge_before, status
 from sigra_forward.operations._access import Access
 from sigra_forward.relay import Relay
 
@@ -194,6 +194,12 @@ def _backfill(host: AuditForward, options: Namespace) -> int:
     return DONE
 
 
+def _enable(host: AuditForward, options: Namespace) -> int:
+    was_open = enable(host, options.forwarder)
+    _tell(options, {"enabled": was_open}, "enabled" if was_open else "its breaker is not open: let be")
+    return DONE
+
+
 def _safe_to_purge_before(host: AuditForward, options: Namespace) -> int:
     moment = safe_to_purge_before(host, options.forwarders)
     _tell(options, {"safe_to_purge_before": moment}, "nothing" if moment is None else moment.isoformat())
@@ -243,6 +249,9 @@ def _parser() -> ArgumentParser:
     its = add("backfill", _backfill, "have a forwarder owe what occurred from a moment on")
     its.add_argument("--forwarder", required=True, help="its name")
     its.add_argument("--since", type=_moment, required=True, help="an ISO 8601 time with an offset")
+
+    its = add("enable", _enable, "let a lane go on whose sink wanted nothing more")
+    its.add_argument("--forwarder", required=True, help="its name")
 
     its = add("safe-to-purge-before", _safe_to_purge_before, "before when rows may be deleted; exit 1 where none may")
     _add_list(its, "--forwarder", "forwarders", str, "the name of a lane that counts; all by default")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sigra_forward._ledger import FailedAttempt, Lane, Look, Receipt
 from sigra_forward._names import type_name
 from sigra_forward._outcome import CancelReason, Fault, Outcome, Result, Settlement, State
-from sigra_forward.errors import ConfigurationError
+from sigra_forward.errors import ConfigurationError, SinkDisabledError
 
 if TYPE_CHECKING:
     from sigra_forward._event import AuditEvent
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PROBE_INTERVAL = 30.0
 """Seconds for which a lane's breaker stays open after a failure of the sink, unless the sink asks for longer."""
+
+DISABLED_FOR = 100 * 365.25 * 86400
+"""Seconds for which the breaker of a sink that is disabled stays open: until somebody closes it."""
 
 BREAKER_OPEN = "breaker_open"
 
@@ -75,8 +78,7 @@ class Books:
         """Write down what *result* is worth keeping for."""
         if result.fault is Fault.SINK:
             lane = yield from self.lane(event.source, forwarder)
-            asked = min(result.retry_after or 0, policy.max_retry_after)
-            yield self._block, (lane.number, max(PROBE_INTERVAL, asked)), None
+            yield self._block, (lane.number, blocked_for(result, policy, PROBE_INTERVAL)), None
             return
         receipt = receipt_of(event, result, look, policy)
         if receipt is not None:
@@ -117,6 +119,13 @@ def opened(ledger: Any, forwarders: Mapping[str, object]) -> Books:
         return since or datetime.now(timezone.utc)
 
     return Books(ledger, floor_of)
+
+
+def blocked_for(result: Result, policy: RetryPolicy, probe_interval: float) -> float:
+    """Return the seconds for which a lane's breaker opens on *result*, which is the sink's fault."""
+    if issubclass(type(result.exception), SinkDisabledError):
+        return DISABLED_FOR
+    return max(probe_interval, min(result.retry_after or 0.0, policy.max_retry_after))
 
 
 def receipt_of(event: AuditEvent, result: Result, look: Look | None, policy: RetryPolicy) -> Receipt | None:

@@ -39,6 +39,14 @@ class SinkError(SigraForwardError, RuntimeError):
         self.retry_after = retry_after
 
 
+class SinkDisabledError(SinkError):
+    """
+    Raised by a forwarder: the sink wants nothing more, for good, as a webhook says by 410 Gone.
+
+    With a ledger the forwarder's lane stands still until somebody enables it: ``python -m sigra_forward enable``.
+    """
+
+
 class EnqueueError(SigraForwardError, RuntimeError):
     """Raised by a job queue: the job was not enqueued, whatever the library below it raised."""
 

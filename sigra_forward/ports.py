@@ -207,7 +207,7 @@ class Ledger(Protocol):
         ...
 
     def block(self, lane: int, seconds: float | None, /) -> None:
-        """Open the lane's breaker for *seconds*, or close it."""
+        """Open the lane's breaker for *seconds*, unless it is open for longer, or close it."""
         ...
 
     def look(self, lane: int, audit_event_id: str, /) -> Look:

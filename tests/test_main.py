@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from sigra_forward.__main__ import GC_THRESHOLDS, main
+from sigra_forward.stores import SQLiteLedger
 from tests.support_parts import PATIENCE, wait_until
 
 APP = """
@@ -235,9 +236,10 @@ def test_the_page_of_the_docs_is_true(app: App) -> None:
         code, _, err = app.run(name, *options, *once)
         told.append((name, code, err.partition(" ")[0]))
 
-    names = ["relay", "status", "reconcile", "replay", "replay", "excuse", "backfill", "safe-to-purge-before"]
-    codes = [0, 0, 0, 0, 0, 1, 0, 0]
-    assert list(zip(names, codes, ["", "", "", "", "if", "", "", ""], strict=True)) == told
+    names = ["relay", "status", "reconcile", "replay", "replay", "excuse", "backfill", "enable"]
+    names.append("safe-to-purge-before")
+    codes = [0, 0, 0, 0, 0, 1, 0, 0, 0]
+    assert list(zip(names, codes, ["", "", "", "", "if", "", "", "", ""], strict=True)) == told
 
 
 # In this process: what is printed for people, and what is wrong with a command.
@@ -274,14 +276,17 @@ def test_what_is_told_can_be_read(app: App, here: Any, capsys: pytest.CaptureFix
         here("backfill", "--forwarder", "siem", "--since", "2025-01-01T00:00:00Z"),
         here("backfill", "--forwarder", "siem", "--since", "2025-01-01T00:00:00Z"),
         here("safe-to-purge-before", "--forwarder", "siem"),
+        here("enable", "--forwarder", "siem"),
     ]
+    SQLiteLedger(app.folder / "ledger.db").block(1, 60)
+    codes.append(here("enable", "--forwarder", "siem"))
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    table, rest = lines[:13], lines[13:]
+    table, rest = lines[:14], lines[14:]
 
-    assert [0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0] == codes
+    assert [0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0] == codes
     assert ("audit_events -> siem", "  cancelled      1", "  next_due       -") == (table[0], table[4], table[6])
-    assert table[10].startswith("  tail           name=tail position=[")
+    assert table[11].startswith("  tail           name=tail position=[")
     assert [
         "1 would be made due again, 0 skipped",
         "excused",
@@ -294,6 +299,8 @@ def test_what_is_told_can_be_read(app: App, here: Any, capsys: pytest.CaptureFix
         "the floor is lowered",
         "the floor is not higher: let be",
         "2026-01-01T00:00:00+00:00",
+        "its breaker is not open: let be",
+        "enabled",
     ] == rest
     assert "if this is killed, finish it with --as-of 2036-01-01T00:00:00+00:00\n" == err
 

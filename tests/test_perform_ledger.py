@@ -23,8 +23,9 @@ from sigra_forward import (
     SinkError,
     State,
 )
-from sigra_forward._books import PROBE_INTERVAL
+from sigra_forward._books import DISABLED_FOR, PROBE_INTERVAL
 from sigra_forward._ledger import Receipt
+from sigra_forward.errors import SinkDisabledError
 from sigra_forward.stores import SQLiteLedger
 from sigra_forward.telemetry import Delivered, Discarded, Failed
 from sigra_forward.testing import FlakyForwarder, InMemoryAuditRepository, RaisingForwarder, RecordingForwarder
@@ -174,8 +175,9 @@ class TestWhatIsKept:
             (SinkError("http_429", retry_after=10**9), POLICY.max_retry_after),
             (ConnectionRefusedError(), PROBE_INTERVAL),
             (TimeoutError(), PROBE_INTERVAL),
+            (SinkDisabledError("http_410"), DISABLED_FOR),
         ],
-        ids=["sink", "retry after", "retry after ages", "OSError", "TimeoutError"],
+        ids=["sink", "retry after", "retry after ages", "OSError", "TimeoutError", "disabled"],
     )
     def test_the_sinks_fault(self, error: Exception, blocked: float, shell: Shell, ledger: SQLiteLedger) -> None:
         """Nothing is charged to the event, and the lane's breaker opens, for as long as the sink asks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sigra_forward.operations._backfill import backfill
+from sigra_forward.operations._enable import enable
 from sigra_forward.operations._purge import safe_to_purge_before
 from sigra_forward.operations._reconcile import Difference, DifferenceKind, Reconciliation, reconcile
 from sigra_forward.operations._replay import Replayed, excuse, replay
@@ -15,6 +16,7 @@ __all__ = [
     "Reconciliation",
     "Replayed",
     "backfill",
+    "enable",
     "excuse",
     "reconcile",
     "replay",

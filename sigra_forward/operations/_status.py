@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from sigra_forward._books import DISABLED_FOR
 from sigra_forward._ledger import Cursor
 from sigra_forward._outcome import State
 from sigra_forward._watch import LATELY
@@ -15,6 +16,9 @@ from sigra_forward.relay._readings import BACKFILL, TAIL
 
 if TYPE_CHECKING:
     from sigra_forward._audit_forward import AuditForward
+
+
+_LONGEST_REST = timedelta(seconds=DISABLED_FOR / 2)
 
 
 @frozen(kw_only=True)
@@ -32,6 +36,7 @@ class LaneStatus:
         discarded: How many were discarded, and are kept.
         next_due: When the next one is to be tried again, be it past or to come.
         blocked_until: Until when the breaker is open, for the sink has failed; ``None``: it is closed.
+        is_disabled: The breaker stays open until somebody closes it with `enable`: the sink wants nothing more.
         leased_until: Until when a relay has the lane, or had it; ``None``: none ever had, or the last one let go of it.
         is_relayed: A relay has the lane, or had it in the last minute.
         tail: How far the relay has come in reading what is new, and when it wrote that down.
@@ -48,6 +53,7 @@ class LaneStatus:
     discarded: int
     next_due: datetime | None
     blocked_until: datetime | None
+    is_disabled: bool
     leased_until: datetime | None
     is_relayed: bool
     tail: Cursor | None
@@ -84,6 +90,7 @@ def status(audit_forward: AuditForward) -> tuple[LaneStatus, ...]:
                 discarded=counts[State.DISCARDED],
                 next_due=ask(ledger.next_due, lane.number),
                 blocked_until=lane.blocked_until,
+                is_disabled=lane.blocked_until is not None and lane.blocked_until - now > _LONGEST_REST,
                 leased_until=lane.leased_until,
                 is_relayed=lane.leased_until is not None and now - lane.leased_until < LATELY,
                 tail=cursors.get(TAIL),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from sigra_forward._attempt import NOT_KEPT, own_words
-from sigra_forward._books import PROBE_INTERVAL, failure_of
+from sigra_forward._books import PROBE_INTERVAL, blocked_for, failure_of
 from sigra_forward._event import DEFAULT_SOURCE
 from sigra_forward._ledger import Cursor, FailedAttempt, Lane, Lease, Receipt
 from sigra_forward._names import type_name
@@ -459,8 +459,7 @@ class LaneWorker:
         if stop is not None:
             self._tally, self._sender.is_trusted, self._put_off = Tally(), False, {}
             self._tell(self._failed(stop, 1))
-            asked = min(stop.result.retry_after or 0.0, self._policy.max_retry_after)
-            self._block(max(self._options.probe_interval, asked))
+            self._block(blocked_for(stop.result, self._policy, self._options.probe_interval))
 
     def _settle(self, befores: Mapping[str, Receipt] = MappingProxyType({})) -> _Settled:
         """Take what the sink has said out of the tally, as receipts; its suspects are put off."""

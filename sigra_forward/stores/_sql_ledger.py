@@ -258,15 +258,18 @@ class SQLLedger:
         )
 
     def block(self, lane: int, seconds: float | None) -> None:
-        """Open the lane's breaker for *seconds*, or close it."""
+        """Open the lane's breaker for *seconds*, unless it is open for longer, or close it."""
         return self._change(self._block, lane, seconds)
 
     def _block(self, connection: Connection, lane: int, seconds: float | None) -> None:
-        until = "NULL" if seconds is None else "{now} + :length"
-        given = {} if seconds is None else {"length": int(seconds * 1e6)}
-        connection.change(
-            self._sql(f"UPDATE {{lanes}} SET blocked_until = {until} WHERE number = :lane"), lane=lane, **given
+        if seconds is None:
+            connection.change(self._sql("UPDATE {lanes} SET blocked_until = NULL WHERE number = :lane"), lane=lane)
+            return
+        statement = (
+            "UPDATE {lanes} SET blocked_until = {now} + :length "
+            "WHERE number = :lane AND (blocked_until IS NULL OR blocked_until < {now} + :length)"
         )
+        connection.change(self._sql(statement), lane=lane, length=int(seconds * 1e6))
 
     # Receipts.
 
