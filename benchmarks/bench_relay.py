@@ -36,9 +36,18 @@ CREATE INDEX ON audit_events (occurred_at, id);
 
 ROWS = """
 INSERT INTO audit_events
-SELECT gen_random_uuid(), 'session.create', clock_timestamp(), (number %% 97)::text, '192.0.2.1', '{"method": "otp"}'
+SELECT {id}, 'session.create', clock_timestamp(), (number %% 97)::text, '192.0.2.1', '{{"method": "otp"}}'
 FROM generate_series(1, %s) AS number
 """
+
+RANDOM = ROWS.format(id="gen_random_uuid()")
+"""Rows with UUIDs of version 4: each goes to another page of an index."""
+
+ORDERED = ROWS.format(
+    id="regexp_replace(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0'), "
+    "'(.{{8}})(.{{4}})', '\\1-\\2-7') || substr(gen_random_uuid()::text, 16)"
+)
+"""Rows with UUIDs of version 7, which begin with the time, as numbers that count up do too."""
 
 RECEIPTS = """
 INSERT INTO sigra_forward_receipts (lane, audit_event_id, occurred_at, state, first_at, last_at, attempt, generation)
@@ -96,25 +105,30 @@ def received(port: int) -> int:
     return count
 
 
-def relayed(dsn: str, port: int, events: int, *, before: int = 0) -> dict[str, float]:
+def relayed(
+    dsn: str, port: int, events: int, *, before: int = 0, rows: str = RANDOM, is_fresh: bool = True
+) -> dict[str, float]:
     """
     Relay *events* that are committed while the relay is at work, and return what it says of itself.
 
     Args:
-        dsn: The database, whose audit table is made empty.
+        dsn: The database.
         port: The sink's.
         events: How many.
         before: How many rows are there before, with their receipts.
+        rows: What inserts rows.
+        is_fresh: Whether the tables are made empty before; otherwise there are *before* receipts, or more, already.
     """
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for table in ("audit_events", "sigra_forward_receipts", "sigra_forward_cursors", "sigra_forward_lanes"):
-            connection.execute(
-                f"DO $$ BEGIN TRUNCATE {table} RESTART IDENTITY; EXCEPTION WHEN undefined_table THEN END $$"
-            )
-        connection.execute(ROWS, [max(before, 1)])
+    if is_fresh:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for table in ("audit_events", "sigra_forward_receipts", "sigra_forward_cursors", "sigra_forward_lanes"):
+                connection.execute(
+                    f"DO $$ BEGIN TRUNCATE {table} RESTART IDENTITY; EXCEPTION WHEN undefined_table THEN END $$"
+                )
+            connection.execute(rows, [max(before, 1)])
     with running("relay", dsn, str(port), str(events)) as relay:
         heard(relay)  # the lane is there
-        if before:
+        if before and is_fresh:
             with psycopg.connect(dsn, autocommit=True) as connection:
                 connection.execute(RECEIPTS)
                 connection.execute("VACUUM ANALYZE")
@@ -122,7 +136,7 @@ def relayed(dsn: str, port: int, events: int, *, before: int = 0) -> dict[str, f
         said = {} if not before else {"sweep": heard(relay)["seconds"]}
         heard(relay)  # it looks for new rows
         with psycopg.connect(dsn) as connection:
-            connection.execute(ROWS, [events])
+            connection.execute(rows, [events])
             tell(relay, "committed")
         return {**heard(relay), **said}
 
@@ -195,26 +209,25 @@ def against_celery(dsn: str, port: int, options: argparse.Namespace) -> list[Seq
 
 
 def against_none(dsn: str, port: int, options: argparse.Namespace) -> list[Sequence[str]]:
-    """Compare the tail with receipts behind it and without."""
-    seconds: dict[int, list[float]] = {0: [], options.receipts: []}
-    sweeps = []
-    for number in range(options.rounds):
-        for before in seconds if number % 2 else reversed(seconds):
-            said = relayed(dsn, port, options.events, before=before)
-            seconds[before].append(said["seconds"])
-            sweeps += [said["sweep"]] if before else []
-    ours, none = median(seconds[options.receipts]), median(seconds[0])
-    sweep = median(sweeps) / options.receipts * 1e6
-    return [
-        (
-            f"seconds for {options.events} events with {options.receipts} receipts behind, against none",
-            f"{ours:.2f} s",
-            f"{none:.2f} s",
-            f"{ours / none:.2f}×",
-            "≤ 1.2×",
-        ),
-        ("a sweep, or a re-read, of a million rows that are settled", f"{sweep:.1f} s", "", "", ""),
-    ]
+    """Compare the tail with receipts behind it and without, by ids that begin with the time and by random ones."""
+    lines: list[Sequence[str]] = []
+    for kind, rows in {"that begin with the time": ORDERED, "that are random": RANDOM}.items():
+        seconds: dict[str, list[float]] = {"with": [], "without": []}
+        with database() as behind:
+            first = relayed(behind, port, options.events, before=options.receipts, rows=rows)
+            for number in range(options.rounds):
+                for side in seconds if number % 2 else reversed(seconds):
+                    if side == "with":
+                        said = relayed(behind, port, options.events, before=1, rows=rows, is_fresh=False)
+                    else:
+                        said = relayed(dsn, port, options.events, rows=rows)
+                    seconds[side].append(said["seconds"])
+        ours, none = median(seconds["with"]), median(seconds["without"])
+        what = f"seconds for {options.events} events with {options.receipts} receipts behind, ids {kind}, against none"
+        lines.append((what, f"{ours:.2f} s", f"{none:.2f} s", f"{ours / none:.2f}×", "≤ 1.2×"))
+        sweep = first["sweep"] / options.receipts * 1e6
+        lines.append((f"a sweep, or a re-read, of a million settled rows, ids {kind}", f"{sweep:.1f} s", "", "", ""))
+    return lines
 
 
 def in_memory(dsn: str, port: int, options: argparse.Namespace) -> list[Sequence[str]]:
