@@ -12,6 +12,7 @@ from sigra_forward.stores import InMemoryAuditRepository
 from sigra_forward.testing._clocks import FakeClock, ScaledClock
 from sigra_forward.testing._events import make_event
 from sigra_forward.testing._forwarders import FlakyForwarder, RaisingForwarder, RecordingForwarder
+from sigra_forward.testing._http_server import ReceivedRequest, ScriptedServer
 from sigra_forward.testing._processes import SupervisedProcess
 from sigra_forward.testing._proxy import TCPProxy
 from sigra_forward.testing._queues import RecordingQueue, RefusingQueue
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         ForwarderContract,
         JobQueueContract,
         QueueWorkerContract,
+        SinkContract,
     )
 
 __all__ = [
@@ -36,11 +38,14 @@ __all__ = [
     "JobQueueContract",
     "QueueWorkerContract",
     "RaisingForwarder",
+    "ReceivedRequest",
     "RecordingForwarder",
     "RecordingQueue",
     "RecordingTelemetry",
     "RefusingQueue",
     "ScaledClock",
+    "ScriptedServer",
+    "SinkContract",
     "SupervisedProcess",
     "TCPProxy",
     "isolate_signals",

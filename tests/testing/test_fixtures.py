@@ -106,7 +106,9 @@ WITHOUT_PYTEST = """
     sys.modules["pytest"] = None
     import sigra_forward.testing as kit
 
-    lazy = {"AuditRepositoryContract", "ForwarderContract", "JobQueueContract", "QueueWorkerContract", "isolate_signals"}
+    lazy = {
+        "AuditRepositoryContract", "ForwarderContract", "JobQueueContract", "QueueWorkerContract", "SinkContract", "isolate_signals"
+    }
     there = [getattr(kit, name) for name in kit.__all__ if name not in lazy]
     assert kit.make_event().action == "session.create"
     for name in sorted(lazy):
@@ -120,7 +122,13 @@ WITHOUT_PYTEST = """
 
 def test_the_fakes_need_no_pytest() -> None:
     """Only the contracts and the fixture do, and they say so when they are asked for."""
-    contracts = ["AuditRepositoryContract", "ForwarderContract", "JobQueueContract", "QueueWorkerContract"]
+    contracts = [
+        "AuditRepositoryContract",
+        "ForwarderContract",
+        "JobQueueContract",
+        "QueueWorkerContract",
+        "SinkContract",
+    ]
 
     assert [*contracts, "isolate_signals", "False"] == python(WITHOUT_PYTEST).split()
 
