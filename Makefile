@@ -17,7 +17,7 @@ SIDE_BY_SIDE := -n 2 --dist loadscope
 
 test: test-core test-services
 
-test-core: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases
+test-core: $(VENV)/.test $(VENV)/.queues $(VENV)/.databases $(VENV)/.sinks
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -m "not services" -n 2 $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
