@@ -46,6 +46,7 @@ from sigra_forward.operations import (
     LaneStatus,
     Replayed,
     backfill,
+    enable,
     excuse,
     reconcile,
     replay,
@@ -54,9 +55,10 @@ from sigra_forward.operations import (
 )
 from sigra_forward.ports import AsyncAuditRepository, AuditSource, Ledger
 from sigra_forward.queues import InProcessQueue
-from sigra_forward.sinks import JSONLForwarder, NoopForwarder
+from sigra_forward.sinks import JSONLForwarder, NoopForwarder, json_texts
 from sigra_forward.stores import InMemoryAuditRepository, SQLiteAuditRepository
 from sigra_forward.testing import FlakyForwarder, RecordingForwarder, RecordingQueue, RecordingTelemetry, RefusingQueue
+from sigra_forward_http import DatadogForwarder, OTLPForwarder, SplunkHECForwarder, WebhookForwarder
 from sigra_forward_sqlalchemy import (
     AsyncSQLAlchemyAuditRepository,
     AsyncSQLAlchemyLedger,
@@ -171,7 +173,21 @@ def operations(audit_forward: AuditForward) -> None:
     assert_type(replay(audit_forward, "siem", states=[State.DISCARDED], actions=("auth.*",), rate=5), Replayed)
     assert_type(excuse(audit_forward, "siem", "42", "agreed"), bool)
     assert_type(backfill(audit_forward, "siem", moment), bool)
+    assert_type(enable(audit_forward, "siem"), bool)
     assert_type(safe_to_purge_before(audit_forward), datetime | None)
+
+
+def http(event: AuditEvent) -> None:
+    """Forwarders over HTTP."""
+    webhook: Forwarder = WebhookForwarder(
+        "https://siem.example", ["whsec_x"], format="cloudevents", batch=True, deadline=5, allow=("10.0.0.0/8",)
+    )
+    splunk: BatchForwarder = SplunkHECForwarder("https://siem.example", "x", acknowledge=True, ca="ca.pem")
+    otlp: BatchForwarder = OTLPForwarder("http://localhost:4318", headers={"X-Tenant": "7"}, certificate=("a", "b"))
+    datadog: BatchForwarder = DatadogForwarder("x", site="datadoghq.eu", tags={"env": "prod"}, read_timeout=None)
+    assert_type(splunk.forward(event), Ack | None)
+    assert_type(json_texts([event]), list[str])
+    AuditForward(MyRepository(), {"webhook": webhook, "splunk": splunk, "otlp": otlp, "datadog": datadog})
 
 
 class MyModel(DeclarativeBase):
