@@ -120,7 +120,8 @@ class TestProcrastinate(QueueWorkerContract):
         assert "succeeded" == self.end_of(rig, event, shared).state
         statement = "SELECT count(*) FROM procrastinate_jobs WHERE args = %s AND status = 'failed'"
         self.wait_for(lambda: self.db.execute(statement, (Jsonb(args),)).fetchone() == (1,), self.patience)
-        assert "has ended, cancelled: invalid_job_args" in shared.log()
+        # It says so once the database has it.
+        self.wait_for(lambda: "has ended, cancelled: invalid_job_args" in shared.log(), self.patience)
 
     def test_27_a_key_that_is_procrastinates_own(self, rig: Rig, shared: Any) -> None:
         """A key that Procrastinate cannot pass on ends the job after as many attempts as any other has."""

@@ -43,9 +43,3 @@ class TestWebhookForwarderOfBatches(TestWebhookForwarder):
     """Several events at once, as a JSON array."""
 
     options = {"batch": True}
-
-
-class TestWebhookForwarderOfCloudEvents(TestWebhookForwarder):
-    """One event at a time, as a CloudEvent."""
-
-    options = {"format": "cloudevents"}
