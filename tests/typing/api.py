@@ -185,7 +185,7 @@ def http(event: AuditEvent) -> None:
     splunk: BatchForwarder = SplunkHECForwarder("https://siem.example", "x", acknowledge=True, ca="ca.pem")
     otlp: BatchForwarder = OTLPForwarder("http://localhost:4318", headers={"X-Tenant": "7"}, certificate=("a", "b"))
     datadog: BatchForwarder = DatadogForwarder("x", site="datadoghq.eu", tags={"env": "prod"}, read_timeout=None)
-    assert_type(splunk.forward(event), Ack | None)
+    assert_type(SplunkHECForwarder("https://siem.example", "x").forward(event), Ack)
     assert_type(json_texts([event]), list[str])
     AuditForward(MyRepository(), {"webhook": webhook, "splunk": splunk, "otlp": otlp, "datadog": datadog})
 
