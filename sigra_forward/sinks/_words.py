@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from itertools import chain
@@ -20,7 +21,8 @@ _SHINGLE = 6
 _SHORTEST = 3
 """Characters of the shortest value that is looked for: what is shorter is in every sentence."""
 
-_MAX_VALUE = 2**16
+_LOOKED_AT = 1024
+"""Characters of what it says that are looked at: each six of them are looked for in all that was sent."""
 
 
 def words_of(text: str, events: Iterable[AuditEvent], secrets: Iterable[str] = ()) -> str:
@@ -36,32 +38,24 @@ def words_of(text: str, events: Iterable[AuditEvent], secrets: Iterable[str] = (
         events: What was sent.
         secrets: What else must not be seen, such as the token that was sent with it.
     """
-    line = " ".join(text.split())
-    shingles: set[str] = set()
-    short: set[str] = set()
+    line = " ".join(text[:_LOOKED_AT].split())
     values = chain(chain.from_iterable(map(_values, events)), chain.from_iterable(map(_texts, secrets)))
-    for value in values:
-        folded = value[:_MAX_VALUE].casefold()
-        if len(folded) >= _SHINGLE:
-            shingles.update(folded[start : start + _SHINGLE] for start in range(len(folded) - _SHINGLE + 1))
-        elif len(folded) >= _SHORTEST:
-            short.add(folded)
-    return bounded(_without(line, shingles, short), MAX_WORDS)
+    return bounded(_without(line, {value.casefold() for value in values}), MAX_WORDS)
 
 
-def _without(line: str, shingles: set[str], short: set[str]) -> str:
+def _without(line: str, values: set[str]) -> str:
     folded = line.casefold()
     if len(folded) != len(line):  # positions would not fit
         line = folded
     echoed = bytearray(len(line))
+    long = "\0".join(value for value in values if len(value) >= _SHINGLE)
     for start in range(len(folded) - _SHINGLE + 1):
-        if folded[start : start + _SHINGLE] in shingles:
+        if folded[start : start + _SHINGLE] in long:
             echoed[start : start + _SHINGLE] = b"\1" * _SHINGLE
-    for value in short:
-        start = folded.find(value)
-        while start >= 0:
-            echoed[start : start + len(value)] = b"\1" * len(value)
-            start = folded.find(value, start + 1)
+    for value in values:
+        if _SHORTEST <= len(value) < _SHINGLE:
+            for found in re.finditer(f"(?={re.escape(value)})", folded):
+                echoed[found.start() : found.start() + len(value)] = b"\1" * len(value)
     kept = [
         "" if is_echo and place and echoed[place - 1] else "…" if is_echo else letter
         for place, (letter, is_echo) in enumerate(zip(line, echoed, strict=True))
