@@ -6,16 +6,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from functools import partial
-from time import monotonic
 
 from typing_extensions import Unpack
 
 from sigra_forward import Ack, AuditEvent, ConfigurationError
 from sigra_forward.sinks.adapter import is_count, json_texts
-from sigra_forward_http._batches import Part, Told, sent, too_long
+from sigra_forward_http._batches import Part
 from sigra_forward_http._secret import Secret, secret
-from sigra_forward_http._sink import Connecting, HTTPSink
+from sigra_forward_http._sink import Connecting, HTTPBatchSink
 
 USER = "DatadogForwarder"
 
@@ -34,7 +32,7 @@ _SITE = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _TAG = re.compile(r"[^,\s][^,]*")
 
 
-class DatadogForwarder(HTTPSink):
+class DatadogForwarder(HTTPBatchSink):
     """
     Send events to Datadog's logs.
 
@@ -90,41 +88,19 @@ class DatadogForwarder(HTTPSink):
             deadline=30.0,
             connecting=connecting,
         )
-        self.max_events = max_events
+        self.max_events, self.max_bytes, self.around = max_events, MAX_BYTES, 2
+        self.max_event_bytes = MAX_EVENT_BYTES
         told = {"ddsource": source, "service": service, "hostname": hostname, "ddtags": _tags(tags)}
         self._shared = {name: value for name, value in told.items() if value}
 
-    def forward(self, event: AuditEvent) -> Ack:
-        """
-        Send *event*.
-
-        Returns:
-            ``"accepted"``.
-
-        Raises:
-            SchemaMismatchError: Datadog refuses it, or would cut it.
-            SinkError: Anything else went wrong. Whether Datadog has it is not known.
-        """
-        (part,) = self._parts([event])
-        if len(part.text) > MAX_EVENT_BYTES:
-            raise too_long(len(part.text), MAX_EVENT_BYTES)
-        (ack,) = self._post(monotonic() + self.deadline, [part])
-        return ack
-
-    def forward_batch(self, events: Sequence[AuditEvent]) -> Sequence[Told]:
-        """Send *events*, in as many bodies as it takes; see `forward`."""
-        parts = self._parts(events)
-        post = partial(self._post, monotonic() + self.deadline)
-        return sent(parts, post, most=self.max_events, max_bytes=MAX_BYTES - 2, max_part=MAX_EVENT_BYTES)
-
-    def _post(self, until: float, parts: Sequence[Part]) -> Sequence[Ack]:
+    def post_parts(self, until: float, parts: Sequence[Part]) -> Sequence[Ack]:
         body = b"[" + b",".join(part.text for part in parts) + b"]"
         answer = self.post(body, "application/json", until=until)
         if answer.status != 202:
             raise self.fault(answer, [part.event for part in parts], refused=(400, 413))
         return [Ack(status="accepted")] * len(parts)
 
-    def _parts(self, events: Sequence[AuditEvent]) -> list[Part]:
+    def parts(self, events: Sequence[AuditEvent]) -> list[Part]:
         oldest = datetime.now(timezone.utc) - MAX_AGE
         return [
             Part(event, f'{self._log(event, oldest)},"audit":{text}}}'.encode())

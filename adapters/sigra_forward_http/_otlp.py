@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from functools import partial
-from time import monotonic
 from typing import Any
 
 from typing_extensions import Unpack
 
 from sigra_forward import Ack, AuditEvent, ConfigurationError, SchemaMismatchError, SinkError, __version__
-from sigra_forward_http._batches import Part, Told, sent, too_long
+from sigra_forward_http._batches import Part
 from sigra_forward_http._secret import Secret
-from sigra_forward_http._sink import Connecting, HTTPSink, document, see_that_batches_make_sense
+from sigra_forward_http._sink import Connecting, HTTPBatchSink, document, see_that_batches_make_sense
 
 USER = "OTLPForwarder"
 
@@ -27,7 +25,7 @@ _SEVERITIES = {"failure": (13, "WARN"), "error": (17, "ERROR")}
 _INFO = (9, "INFO")
 
 
-class OTLPForwarder(HTTPSink):
+class OTLPForwarder(HTTPBatchSink):
     """
     Send events as OpenTelemetry's log records, by OTLP over HTTP, in JSON.
 
@@ -67,35 +65,13 @@ class OTLPForwarder(HTTPSink):
             raise ConfigurationError(msg)
         super().__init__(url, USER, headers=headers, target=PATH, gzip=gzip, deadline=30.0, connecting=connecting)
         self.max_events = max_events
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         named = json.dumps({"attributes": _attributes({"service.name": "sigra_forward", **told})})
         scope = json.dumps({"name": "sigra_forward", "version": __version__})
         self._begin = f'{{"resourceLogs":[{{"resource":{named},"scopeLogs":[{{"scope":{scope},"logRecords":['.encode()
+        self.around = len(self._begin) + len(_END)
 
-    def forward(self, event: AuditEvent) -> Ack:
-        """
-        Send *event*.
-
-        Returns:
-            ``"accepted"``.
-
-        Raises:
-            SchemaMismatchError: The sink refuses it, or it is too long.
-            SinkError: Anything else went wrong. Whether the sink has it is not known.
-        """
-        (part,) = self._parts([event])
-        if len(part.text) > self._max_bytes:
-            raise too_long(len(part.text), self._max_bytes)
-        (ack,) = self._post(monotonic() + self.deadline, [part])
-        return ack
-
-    def forward_batch(self, events: Sequence[AuditEvent]) -> Sequence[Told]:
-        """Send *events*, in as many bodies as it takes; see `forward`."""
-        around = len(self._begin) + len(_END)
-        post = partial(self._post, monotonic() + self.deadline)
-        return sent(self._parts(events), post, most=self.max_events, max_bytes=max(1, self._max_bytes - around))
-
-    def _post(self, until: float, parts: Sequence[Part]) -> Sequence[Ack]:
+    def post_parts(self, until: float, parts: Sequence[Part]) -> Sequence[Ack]:
         body = self._begin + b",".join(part.text for part in parts) + _END
         answer = self.post(body, "application/json", until=until)
         events = [part.event for part in parts]
@@ -112,8 +88,7 @@ class OTLPForwarder(HTTPSink):
             raise SchemaMismatchError(msg)
         return [Ack(status="accepted")] * len(parts)
 
-    @staticmethod
-    def _parts(events: Sequence[AuditEvent]) -> list[Part]:
+    def parts(self, events: Sequence[AuditEvent]) -> list[Part]:
         now = str(_nanoseconds(datetime.now(timezone.utc)))
         return [Part(event, json.dumps(_record(event, now), separators=(",", ":")).encode()) for event in events]
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from gzip import compress
-from typing import Any, TypedDict
+from time import monotonic
+from typing import Any, TypedDict, cast
 
-from sigra_forward import AuditEvent, ConfigurationError
+from sigra_forward import Ack, AuditEvent, ConfigurationError
 from sigra_forward.sinks.adapter import is_count, seconds, words_of
 from sigra_forward_http._answers import REFUSED, fault
+from sigra_forward_http._batches import Part, Told, sent
 from sigra_forward_http._endpoint import endpoint
 from sigra_forward_http._secret import Secret, secret
 from sigra_forward_http._transport import Answer, Headers, Path, Transport
@@ -117,6 +120,57 @@ class HTTPSink:
             body = compress(body, COMPRESSION_LEVEL, mtime=0)
             told["Content-Encoding"] = "gzip"
         return self._transport.post(body, told, target=target, until=until)
+
+
+class HTTPBatchSink(HTTPSink):
+    """
+    A sink that takes several events in one body.
+
+    Attributes:
+        max_events: How many at once.
+        max_bytes: Bytes of a body before it is compressed.
+        max_event_bytes: Bytes of one event; ``None``: as many as a body may have.
+        around: Bytes of a body beside its events.
+        between: Bytes between two events.
+    """
+
+    max_events: int
+    max_bytes: int
+    max_event_bytes: int | None = None
+    around = 0
+    between = 1
+
+    def forward(self, event: AuditEvent) -> Ack:
+        """
+        Send *event*, and return the sink's receipt.
+
+        Raises:
+            SchemaMismatchError: The sink refuses it, or it is too long.
+            SinkError: Anything else went wrong. Whether the sink has it is not known.
+        """
+        (told,) = self.forward_batch([event])
+        if isinstance(told, Exception):
+            raise told
+        return cast("Ack", told)
+
+    def forward_batch(self, events: Sequence[AuditEvent]) -> Sequence[Told]:
+        """Send *events*, in as many bodies as it takes; see `forward`."""
+        return sent(
+            self.parts(events),
+            partial(self.post_parts, monotonic() + self.deadline),
+            most=self.max_events,
+            max_bytes=max(1, self.max_bytes - self.around),
+            between=self.between,
+            max_part=self.max_event_bytes,
+        )
+
+    def parts(self, events: Sequence[AuditEvent]) -> Sequence[Part]:
+        """Return what stands for each of *events* in a body."""
+        raise NotImplementedError
+
+    def post_parts(self, until: float, parts: Sequence[Part]) -> Sequence[Told]:
+        """POST *parts* in one body, to be back at *until*; see `_batches.Post`."""
+        raise NotImplementedError
 
 
 def see_that_batches_make_sense(user: str, max_events: object, max_bytes: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
@@ -13,9 +12,9 @@ from typing_extensions import Unpack
 
 from sigra_forward import Ack, AuditEvent, ConfigurationError, SchemaMismatchError, SinkError
 from sigra_forward.sinks.adapter import json_texts
-from sigra_forward_http._batches import Part, Told, sent, too_long
+from sigra_forward_http._batches import Part
 from sigra_forward_http._secret import Secret, secret
-from sigra_forward_http._sink import Connecting, HTTPSink, document, see_that_batches_make_sense
+from sigra_forward_http._sink import Connecting, HTTPBatchSink, document, see_that_batches_make_sense
 from sigra_forward_http._transport import Answer
 
 USER = "SplunkHECForwarder"
@@ -32,7 +31,7 @@ LONGEST_POLL = 2.0
 """Seconds between two questions whether events are indexed: twice as many each time."""
 
 
-class SplunkHECForwarder(HTTPSink):
+class SplunkHECForwarder(HTTPBatchSink):
     """
     Send events to Splunk's HTTP Event Collector.
 
@@ -86,34 +85,12 @@ class SplunkHECForwarder(HTTPSink):
             deadline=120.0 if acknowledge else 30.0,
             connecting=connecting,
         )
-        self.max_events = max_events
-        self._max_bytes = max_bytes
+        self.max_events, self.between = max_events, 0
+        self.max_bytes = max_bytes
         shared = {"source": None, "sourcetype": sourcetype, "index": index, "host": host}
         self._shared = {name: value for name, value in shared.items() if value is not None}
 
-    def forward(self, event: AuditEvent) -> Ack:
-        """
-        Send *event*.
-
-        Returns:
-            ``"indexed"`` with the acknowledgement's number, or ``"received"``.
-
-        Raises:
-            SchemaMismatchError: Splunk refuses it, or it is too long.
-            SinkError: Anything else went wrong, or no acknowledgement came. Whether Splunk has it is not known.
-        """
-        (part,) = self._parts([event])
-        if len(part.text) > self._max_bytes:
-            raise too_long(len(part.text), self._max_bytes)
-        (ack,) = self._post(monotonic() + self.deadline, [part])
-        return ack
-
-    def forward_batch(self, events: Sequence[AuditEvent]) -> Sequence[Told]:
-        """Send *events*, in as many bodies as it takes; see `forward`."""
-        post = partial(self._post, monotonic() + self.deadline)
-        return sent(self._parts(events), post, most=self.max_events, max_bytes=self._max_bytes, between=0)
-
-    def _post(self, until: float, parts: Sequence[Part]) -> Sequence[Ack]:
+    def post_parts(self, until: float, parts: Sequence[Part]) -> Sequence[Ack]:
         body = b"".join(part.text for part in parts)
         answer = self.post(body, "application/json", until=until)
         told = document(answer)
@@ -154,7 +131,7 @@ class SplunkHECForwarder(HTTPSink):
             sleep(wait)
             wait = min(2 * wait, LONGEST_POLL)
 
-    def _parts(self, events: Sequence[AuditEvent]) -> list[Part]:
+    def parts(self, events: Sequence[AuditEvent]) -> list[Part]:
         return [
             Part(event, f'{_envelope(event, self._shared)},"event":{text}}}'.encode())
             for event, text in zip(events, json_texts(events), strict=True)

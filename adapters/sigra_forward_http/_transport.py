@@ -10,7 +10,6 @@ from functools import partial
 from http.client import HTTPConnection as PlainHTTPConnection
 from http.client import HTTPException, HTTPResponse
 from os import PathLike
-from time import monotonic
 from typing import Any, TypeAlias
 
 from attrs import field, frozen
@@ -25,7 +24,6 @@ from sigra_forward_http._sockets import CALL, BoundedSocket, BoundedTLSSocket, l
 
 Headers: TypeAlias = "Mapping[str, str | Secret]"
 Path: TypeAlias = "str | PathLike[str]"
-Resolver: TypeAlias = "Callable[[str, int], Sequence[str]]"
 
 MAX_ANSWER = 2**16
 """Bytes of an answer's body that are read. Of a longer one the connection is closed."""
@@ -60,12 +58,11 @@ class Transport:
 
     Args:
         endpoint: Where to.
-        deadline: Seconds for one call in all: to resolve the name, connect, send, and hear the answer.
+        deadline: Seconds for which the sink may be silent, where *read_timeout* does not say.
         connect_timeout: Seconds for one attempt to connect.
-        read_timeout: Seconds for which the sink may be silent; ``None``: until the deadline.
+        read_timeout: Seconds for which the sink may be silent.
         ca: A file of certificates to trust instead of the system's.
         certificate: A client certificate's file, or that and its key's file.
-        resolve: Returns the addresses of a name and port.
 
     Raises:
         ConfigurationError: A certificate's file cannot be used.
@@ -80,14 +77,11 @@ class Transport:
         read_timeout: float | None = None,
         ca: Path | None = None,
         certificate: Path | tuple[Path, Path] | None = None,
-        resolve: Resolver | None = None,
     ) -> None:
         self._endpoint = endpoint
-        self._deadline = deadline
         self._connect_timeout = connect_timeout
         self._silence = deadline if read_timeout is None else read_timeout
         self._context = _context(ca, certificate) if endpoint.scheme == "https" else None
-        self._resolve = resolve or _resolved
         self._caller = BoundedCaller()
         self.forget()
         forget_after_fork(self)
@@ -103,7 +97,7 @@ class Transport:
             connection.close()
         self._caller.close()
 
-    def post(self, body: bytes, headers: Headers, *, target: str | None = None, until: float | None = None) -> Answer:
+    def post(self, body: bytes, headers: Headers, *, until: float, target: str | None = None) -> Answer:
         """
         POST *body*, and return what the sink answers, whatever that is.
 
@@ -112,13 +106,13 @@ class Transport:
         Args:
             body: The body.
             headers: The headers; secrets among them are revealed to the connection alone.
+            until: The moment of the monotonic clock at which to be back.
             target: The path, where it is not the endpoint's.
-            until: The moment of the monotonic clock at which to be back; ``None``: a deadline from now.
 
         Raises:
             SinkError: There is no answer. Nothing is known of what became of the body.
         """
-        CALL.until = monotonic() + self._deadline if until is None else until
+        CALL.until = until
         CALL.silence = self._silence
         told = self._told(body, headers, target)
         if isinstance(told, SinkError):
@@ -196,7 +190,7 @@ class Transport:
     def _addresses(self) -> Sequence[str]:
         endpoint = self._endpoint
         # Nothing else bounds how long a name takes to resolve.
-        return self._caller.call(partial(self._resolve, endpoint.host, endpoint.port), left())
+        return self._caller.call(partial(_resolved, endpoint.host, endpoint.port), left())
 
 
 class _WasClosedError(SinkError):
@@ -260,7 +254,7 @@ def _fault(exc: Exception, endpoint: Endpoint, *, is_kept: bool) -> SinkError:
         return SinkError("tls", detail=f"the certificate of {where} was refused: {cause.verify_message}")
     if isinstance(cause, ssl.SSLError):
         return SinkError("tls", detail=f"TLS with {where} failed: {cause.reason or type_name(cause)}")
-    if isinstance(cause, socket.gaierror):
+    if isinstance(cause, (socket.gaierror, UnicodeError)):  # the latter of what no name can be
         return SinkError("dns", detail=f"the name of {where} does not resolve")
     if isinstance(cause, OSError):
         return SinkError("connection", detail=f"{where}: {cause.strerror or type_name(cause)}")

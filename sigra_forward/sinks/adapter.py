@@ -7,17 +7,14 @@ from sigra_forward._bounded import BoundedCaller
 from sigra_forward._dependencies import require
 from sigra_forward._fork import forget_after_fork
 from sigra_forward._json_texts import json_texts
-from sigra_forward._names import NAME_RULE, bounded, is_name, type_name
+from sigra_forward._names import type_name
 from sigra_forward._settle import seconds
 from sigra_forward.sinks._words import words_of
 
 __all__ = [
-    "NAME_RULE",
     "BoundedCaller",
-    "bounded",
     "forget_after_fork",
     "is_count",
-    "is_name",
     "json_texts",
     "require",
     "seconds",

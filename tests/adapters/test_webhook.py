@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic
 from typing import Any, ClassVar
 
 import pytest
@@ -300,3 +301,23 @@ def test_a_receiver_that_is_gone_is_disabled(receiver: Receiver, webhook: Any) -
     receiver.status = 410
     with pytest.raises(SinkDisabledError, match=rf"^http_410: {receiver.url} wants no more webhooks$"):
         webhook().forward(make_event())
+
+
+def test_a_sink_that_reads_nothing_is_given_up() -> None:
+    """It takes the connection, and no more of a long body than the system buffers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        forwarder = WebhookForwarder(
+            f"http://127.0.0.1:{listener.getsockname()[1]}", KEY, max_bytes=2**26, deadline=0.5
+        )
+        begun = monotonic()
+        with pytest.raises(SinkError, match=r"^timeout: "):
+            forwarder.forward(make_event(metadata={"a": "x" * 2**25}))
+
+    assert monotonic() - begun < 5
+    forwarder.close()
+
+
+def test_a_name_that_can_be_none() -> None:
+    """It is told as one that does not resolve."""
+    with pytest.raises(SinkError, match=r"^dns: the name of .* does not resolve$"):
+        WebhookForwarder(f"https://{'a' * 64}.example", KEY).forward(make_event())

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
-from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -21,58 +17,24 @@ from sigra_forward.testing import (
     RecordingForwarder,
 )
 from tests.testing import broken_adapters
+from tests.testing.support_report import Report
 
 BROKEN = Path(broken_adapters.__file__)
 CASES = {name: case for name, case in vars(broken_adapters).items() if name.startswith("Test")}
 
 
-class Report:
-    """What a pytest of its own said of the tests in one file."""
-
-    def __init__(self, file: Path, directory: Path, *options: str) -> None:
-        xml = directory / "report.xml"
-        command = [sys.executable, "-m", "pytest", str(file), f"--junit-xml={xml}", "-p", "no:cacheprovider", *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
-        self.output = done.stdout + done.stderr
-        assert xml.exists(), self.output
-        self.cases = list(ET.parse(xml).iter("testcase"))
-
-    def ran(self, suite: str) -> set[str]:
-        """Return the names of all tests of *suite*."""
-        return {case.get("name", "") for case in self.cases if case.get("classname", "").endswith(f".{suite}")}
-
-    def failed(self, suite: str) -> set[str]:
-        """Return the names of the tests of *suite* that failed."""
-        return {
-            case.get("name", "")
-            for case in self.cases
-            if case.get("classname", "").endswith(f".{suite}")
-            and (case.find("failure") is not None or case.find("error") is not None)
-        }
-
-
 @pytest.fixture(name="report", scope="module")
 def _report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """Run the broken adapters in three parts, side by side: most of the time they wait."""
+    """Run the broken adapters in three parts."""
     slow = "TestQueueLoses or TestQueueHangs or TestQueueBinds"
-    parts = {"slow": slow, "queues": f"TestQueue and not ({slow})", "others": "not TestQueue"}
-    with ThreadPoolExecutor() as pool:
-        report, *others = pool.map(
-            lambda part: Report(BROKEN, tmp_path_factory.mktemp(part), f"-k={parts[part]}", "--tb=no"), parts
-        )
-    for other in others:
-        report.cases += other.cases
-    return report
+    parts = [slow, f"TestQueue and not ({slow})", "not TestQueue"]
+    return Report.side_by_side(BROKEN, tmp_path_factory, parts)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_exactly_the_rule_that_is_broken_fails(report: Report, name: str) -> None:
     """Each adapter fails the tests of the rule that it breaks, for all parameters or for the ones it names."""
-    expected = CASES[name].fails
-    failed = report.failed(name)
-
-    assert report.ran(name)
-    assert expected == {test if test in expected else test.partition("[")[0] for test in failed}
+    report.assert_fails(name, CASES[name].fails)
 
 
 @pytest.mark.parametrize("contract", ["ForwarderContract", "AuditRepositoryContract", "JobQueueContract"])

@@ -6,7 +6,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -33,7 +32,7 @@ from sigra_forward.testing.behaviours import (
     truncated,
 )
 from tests.testing import broken_sinks
-from tests.testing.test_contracts import Report
+from tests.testing.support_report import Report
 
 TIMEOUT = 10.0
 CASES = {name: case for name, case in vars(broken_sinks).items() if name.startswith("Test")}
@@ -268,24 +267,14 @@ def _report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     names = sorted(CASES)
     waiting = "(TestHonestSink or TestSinkHasNoDeadlineInAll or not (deadline or dripped))"
 
-    def run(part: list[str]) -> Report:
-        options = (f"-k=({' or '.join(part)}) and {waiting}", "--tb=no")
-        return Report(Path(broken_sinks.__file__), tmp_path_factory.mktemp("part"), *options)
-
-    with ThreadPoolExecutor() as pool:
-        report, other = pool.map(run, [names[::2], names[1::2]])
-    report.cases += other.cases
-    return report
+    parts = [f"({' or '.join(part)}) and {waiting}" for part in (names[::2], names[1::2])]
+    return Report.side_by_side(Path(broken_sinks.__file__), tmp_path_factory, parts)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_exactly_the_rule_that_is_broken_fails(report: Report, name: str) -> None:
     """Each forwarder fails the tests of the rule that it breaks, for all parameters or for the ones it names."""
-    expected = CASES[name].fails
-    failed = report.failed(name)
-
-    assert report.ran(name)
-    assert expected == {test if test in expected else test.partition("[")[0] for test in failed}
+    report.assert_fails(name, CASES[name].fails)
 
 
 @pytest.mark.parametrize(
