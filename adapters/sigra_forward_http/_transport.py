@@ -238,6 +238,10 @@ def _heard(response: HTTPResponse) -> tuple[Answer, bool]:
     return Answer(response.status, headers, b"".join(parts)[:MAX_ANSWER], is_whole), is_kept
 
 
+_CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""What comes of a kept connection that the sink has closed: TLS tells it in its own way, at a write."""
+
+
 def _fault(exc: Exception, endpoint: Endpoint, *, is_kept: bool) -> SinkError:
     """Return *exc* as the sink's fault, without what it holds: its message may quote what was sent."""
     cause: BaseException = exc
@@ -246,14 +250,15 @@ def _fault(exc: Exception, endpoint: Endpoint, *, is_kept: bool) -> SinkError:
     where = str(endpoint)
     if isinstance(cause, SinkError):
         return cause.with_traceback(None)
-    if is_kept and isinstance(cause, ConnectionError):
+    if is_kept and isinstance(cause, _CLOSED):
         return _WasClosedError("connection", detail=f"{where} closed the connection")
     if isinstance(cause, TimeoutError):
         return SinkError("timeout", detail=f"{where} did not answer in time")
     if isinstance(cause, ssl.SSLCertVerificationError):
         return SinkError("tls", detail=f"the certificate of {where} was refused: {cause.verify_message}")
     if isinstance(cause, ssl.SSLError):
-        return SinkError("tls", detail=f"TLS with {where} failed: {cause.reason or type_name(cause)}")
+        reason = getattr(cause, "reason", None) or type_name(cause)
+        return SinkError("tls", detail=f"TLS with {where} failed: {reason}")
     if isinstance(cause, (socket.gaierror, UnicodeError)):  # the latter of what no name can be
         return SinkError("dns", detail=f"the name of {where} does not resolve")
     if isinstance(cause, OSError):

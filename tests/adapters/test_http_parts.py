@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import ssl
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -15,12 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sigra_forward import ConfigurationError, SchemaMismatchError, SinkError
+from sigra_forward.sinks.adapter import type_name
 from sigra_forward.testing import make_event
 from sigra_forward_http._answers import fault, retry_after
 from sigra_forward_http._batches import Part, bodies, sent
+from sigra_forward_http._endpoint import endpoint
 from sigra_forward_http._secret import Secret, secret
 from sigra_forward_http._signature import Signer
-from sigra_forward_http._transport import Answer
+from sigra_forward_http._transport import Answer, _fault, _WasClosedError
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
 EVENT = make_event()
@@ -81,6 +84,18 @@ def test_the_sink_is_to_blame(status: int) -> None:
 
     assert (SinkError, f"http_{status}", 7.0) == (type(found), found.reason, found.retry_after)
     assert f"http_{status}: busy" == str(found)
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(), BrokenPipeError(), ssl.SSLEOFError(), ssl.SSLZeroReturnError()], ids=type_name
+)
+def test_a_kept_connection_that_was_closed_is_no_fault_yet(error: Exception) -> None:
+    """However TLS tells it: it is tried again on a new one, where the same is the sink's fault."""
+    where = endpoint("https://siem.example", "Forwarder")
+
+    told = [_fault(error, where, is_kept=is_kept) for is_kept in (True, False)]
+
+    assert [True, False] == [isinstance(each, _WasClosedError) for each in told]
 
 
 # Batches.
